@@ -1,0 +1,169 @@
+"""The ports to what is remembered: tasks, users, keys. Their adapters stand in the files beside.
+
+Times are ms since the epoch. Every call has a deadline, and every failure of the database
+itself ends as `StoreUnavailable` or `StoreFull`, never as a driver's error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from sora_ws.task import Status, Task, Watch
+
+
+class StoreError(Exception):
+    """The store did not do what was asked."""
+
+
+class StoreUnavailable(StoreError):
+    """The database is away, locked, or too slow. The text is for the log."""
+
+
+class StoreFull(StoreError):
+    """The database has no room left on its disk."""
+
+
+class NewerFormat(StoreError):
+    """The database was written by a later version of sora-ws than this one."""
+
+
+class Stale(StoreError):
+    """The task has changed, or is gone, since it was read: read it again."""
+
+
+class DuplicateKey(StoreError):
+    """The user has sent this idempotency key before; `task` is what came of it."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(f"idempotency key of task {task.id}")
+        self.task = task
+
+
+class UserExists(StoreError):
+    """There is a user of this name already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Which tasks to list, newest first.
+
+    Those of `user_id`, or with `team` those of that team, whoever owns them. `before` is the
+    place where the page before ended: (created_at, id) of its last task, None for the first page.
+    """
+
+    user_id: str
+    team: str | None = None
+    status: Status | None = None
+    before: tuple[int, str] | None = None
+    limit: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Somebody who may sign in here. The name is also the id that tokens carry."""
+
+    name: str
+    password_hash: str
+    created_at: int
+    disabled: bool = False
+
+
+class TaskStore(Protocol):
+    """Where tasks live. `seq` is the lock: whoever read an older one has to read again.
+
+    `insert`, and a `save` that changes the state, are durable when they return; a `save` of
+    a mere progress and a `reschedule` may be lost with the power.
+    """
+
+    async def insert(self, task: Task) -> None:
+        """Keep a new task. Raises DuplicateKey where (user, idempotency key) is taken."""
+        ...
+
+    async def save(self, task: Task, over_seq: int) -> None:
+        """Replace the task whose stored seq is `over_seq`, whole. Raises Stale."""
+        ...
+
+    async def reschedule(self, task_id: str, watch: Watch) -> None:
+        """Replace the task's `watch` alone, whatever its seq; an ended or gone task is left alone."""
+        ...
+
+    async def find(self, task_id: str) -> Task | None: ...
+
+    async def find_by_key(self, user_id: str, key: str) -> Task | None:
+        """The user's task that was created under this idempotency key."""
+        ...
+
+    async def forget_key(self, task_id: str) -> None:
+        """Free the task's idempotency key for a new create."""
+        ...
+
+    async def list(self, page: Page) -> Sequence[Task]:
+        """At most `page.limit` tasks by (created_at, id), both falling."""
+        ...
+
+    async def live(self, *, user_id: str | None = None, team: str | None = None) -> Sequence[Task]:
+        """The tasks that have not ended, of one user or of one team, oldest first."""
+        ...
+
+    async def count_live(self, user_id: str | None = None) -> int:
+        """How many have not ended, of one user or in all."""
+        ...
+
+    async def due(self, until: int, limit: int) -> Sequence[Task]:
+        """Live tasks with `next_look_at` <= `until`, the longest due first."""
+        ...
+
+    async def delete(self, task_id: str) -> None:
+        """Forget the task; no error where there is none."""
+        ...
+
+
+class UserStore(Protocol):
+    """Who may sign in with a password."""
+
+    async def add_user(self, user: User) -> None:
+        """Raises UserExists."""
+        ...
+
+    async def find_user(self, name: str) -> User | None: ...
+
+    async def replace_user(self, user: User) -> None:
+        """Store the user of this name anew; no error where there is none."""
+        ...
+
+    async def users(self) -> Sequence[User]:
+        """All of them, by name."""
+        ...
+
+    async def disabled_users(self) -> frozenset[str]:
+        """The names of those who are shut out."""
+        ...
+
+
+class KeyStore(Protocol):
+    """Secrets that are made once and shared by every instance on the database."""
+
+    async def keep(self, name: str, candidate: str) -> str:
+        """The secret of this name: `candidate` where there was none, else the one kept before."""
+        ...
+
+
+class Store(TaskStore, UserStore, KeyStore, Protocol):
+    """A whole database: the three ports over one connection."""
+
+    async def open(self) -> None:
+        """Connect, make what is missing (tables, indexes), check the format. May be called again.
+
+        Raises StoreUnavailable, and the caller tries again; NewerFormat, and it must not.
+        """
+        ...
+
+    async def ping(self) -> None:
+        """Raises StoreUnavailable where a read would."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of every connection and thread. May be called twice."""
+        ...

@@ -1,0 +1,390 @@
+"""The domain: what a task is, and every way in which it may change.
+
+Two rules hold this file together. All that changes a task's state stands here, and nothing
+here knows where the news came from: no I/O, no clock, no JSON. Values go in (an observation,
+a time), a new `Task` comes out.
+
+The machine is the table `TRANSITIONS`. The diagram in ``docs/`` is drawn from it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+TOTAL_STEPS: Final = 4
+PROGRESS_MAX_LIVE: Final = 99  # 100 belongs to a video that can be played
+
+
+class State(StrEnum):
+    """Where a task stands. The first four are its steps, in order; the last three are ends."""
+
+    SUBMITTING = "submitting"
+    QUEUED = "queued"
+    RENDERING = "rendering"
+    ARCHIVING = "archiving"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Status(StrEnum):
+    """The coarser word that clients see."""
+
+    QUEUED = "QUEUED"
+    PROCESSING = "PROCESSING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+class Event(StrEnum):
+    """What may happen to a task."""
+
+    ACCEPTED = "accepted"  # the provider has it, and has not begun
+    STARTED = "started"  # the provider works on it
+    FINISHED = "finished"  # the provider says the video is there
+    ARCHIVED = "archived"  # the video is here
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+STATUS: Final[Mapping[State, Status]] = MappingProxyType(
+    {
+        State.SUBMITTING: Status.QUEUED,
+        State.QUEUED: Status.QUEUED,
+        State.RENDERING: Status.PROCESSING,
+        State.ARCHIVING: Status.PROCESSING,
+        State.COMPLETED: Status.COMPLETED,
+        State.FAILED: Status.FAILED,
+        State.CANCELLED: Status.CANCELLED,
+    }
+)
+
+LIVE: Final = (State.SUBMITTING, State.QUEUED, State.RENDERING, State.ARCHIVING)
+
+TRANSITIONS: Final[Mapping[tuple[State, Event], State]] = MappingProxyType(
+    {
+        (State.SUBMITTING, Event.ACCEPTED): State.QUEUED,
+        (State.SUBMITTING, Event.STARTED): State.RENDERING,
+        (State.SUBMITTING, Event.FINISHED): State.ARCHIVING,
+        (State.SUBMITTING, Event.FAILED): State.FAILED,
+        (State.SUBMITTING, Event.CANCELLED): State.CANCELLED,
+        (State.QUEUED, Event.ACCEPTED): State.QUEUED,
+        (State.QUEUED, Event.STARTED): State.RENDERING,
+        (State.QUEUED, Event.FINISHED): State.ARCHIVING,
+        (State.QUEUED, Event.FAILED): State.FAILED,
+        (State.QUEUED, Event.CANCELLED): State.CANCELLED,
+        # A provider that says "queued" again is no way back.
+        (State.RENDERING, Event.ACCEPTED): State.RENDERING,
+        (State.RENDERING, Event.STARTED): State.RENDERING,
+        (State.RENDERING, Event.FINISHED): State.ARCHIVING,
+        (State.RENDERING, Event.FAILED): State.FAILED,
+        (State.RENDERING, Event.CANCELLED): State.CANCELLED,
+        (State.ARCHIVING, Event.ACCEPTED): State.ARCHIVING,
+        (State.ARCHIVING, Event.STARTED): State.ARCHIVING,
+        (State.ARCHIVING, Event.FINISHED): State.ARCHIVING,
+        (State.ARCHIVING, Event.ARCHIVED): State.COMPLETED,
+        # "Completed" is not a promise: some providers take it back.
+        (State.ARCHIVING, Event.FAILED): State.FAILED,
+        (State.ARCHIVING, Event.CANCELLED): State.CANCELLED,
+    }
+)
+
+
+class FailureCode(StrEnum):
+    """Why a task ended without a video."""
+
+    GENERATION_FAILED = "GENERATION_FAILED"
+    MODERATION_BLOCKED = "MODERATION_BLOCKED"
+    PROVIDER_REJECTED = "PROVIDER_REJECTED"
+    PROVIDER_LOST_TASK = "PROVIDER_LOST_TASK"
+    CANCELLED = "CANCELLED"
+
+
+class ProgressSource(StrEnum):
+    """Who says how far a task is."""
+
+    PROVIDER = "provider"
+    ESTIMATED = "estimated"
+
+
+class ImpossibleTransition(Exception):
+    """An event that the table does not know for this state."""
+
+    def __init__(self, state: State, event: Event) -> None:
+        super().__init__(f"a task that is {state} can't be {event}")
+        self.state = state
+        self.event = event
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The reason of an end: `details` is the provider's or our sentence for people, or None."""
+
+    code: FailureCode
+    details: str | None
+    retryable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """An archived video: `duration` in seconds, `size` in bytes, the picture in pixels."""
+
+    duration: float
+    size: int
+    width: int
+    height: int
+    has_thumbnail: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What one look at the provider told.
+
+    `event` is None where the answer says nothing of the state. `progress` is 0–100, or None
+    where the provider tells none; `estimated` marks a progress that is our own guess.
+    `overdue`: well beyond the usual time. `urls`: where the video may be had besides the
+    provider's content call. `look_after_ms`: how long the provider asks to be left alone.
+    """
+
+    event: Event | None
+    progress: int | None = None
+    failure: Failure | None = None
+    urls: tuple[str, ...] = ()
+    estimated: bool = False
+    overdue: bool = False
+    look_after_ms: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.event is Event.ARCHIVED:
+            raise ValueError("no provider can tell that a video is archived here")
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """The poller's memory of a task. It is no part of what clients see and never moves `seq`.
+
+    `looks` and `errors` count in a row: looks that told nothing new, looks that failed.
+    `sent_at` is when a create last left for the provider, `unknown_sends` how many of them
+    had no known outcome. `missing` and `missing_since` count "no such job" answers in a row,
+    `no_content_since` is when the provider first had no video for a finished job.
+    Times in ms since the epoch.
+    """
+
+    next_look_at: int
+    looks: int = 0
+    errors: int = 0
+    missing: int = 0
+    missing_since: int | None = None
+    sent_at: int | None = None
+    unknown_sends: int = 0
+    no_content_since: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What was asked for. `reference_type` is the media type of the stored input image, if any."""
+
+    prompt: str
+    model: str
+    seconds: int | None = None
+    size: str | None = None
+    reference_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """A client's own key for a create, and the digest of the body that came with it."""
+
+    key: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Whole seconds; `total` is `queue` + `process`."""
+
+    total: int
+    queue: int
+    process: int
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One video, from the prompt to its end. Immutable; times in ms since the epoch.
+
+    `seq` is the time of the last change that clients can see, and always more than the one
+    before: the store's optimistic lock, and what puts pushes in order everywhere.
+    `accepted_at` is when the provider took the job, `started_at` when it began to work.
+    """
+
+    id: str
+    user_id: str
+    order: Order
+    created_at: int
+    seq: int
+    watch: Watch
+    team: str | None = None
+    state: State = State.SUBMITTING
+    progress: int = 0
+    progress_source: ProgressSource = ProgressSource.PROVIDER
+    overdue: bool = False
+    simulated: bool = False
+    job_id: str | None = None
+    accepted_at: int | None = None
+    started_at: int | None = None
+    finished_at: int | None = None
+    video: Video | None = None
+    failure: Failure | None = None
+    idempotency: Idempotency | None = field(default=None, compare=False)
+
+    @classmethod
+    def new(
+        cls,
+        user_id: str,
+        order: Order,
+        now: int,
+        *,
+        team: str | None = None,
+        simulated: bool = False,
+        idempotency: Idempotency | None = None,
+    ) -> Task:
+        """A task that was just asked for, due at once, under an id of 128 random bits."""
+        return cls(
+            id=f"video_{secrets.token_hex(16)}",
+            user_id=user_id,
+            order=order,
+            created_at=now,
+            seq=now,
+            watch=Watch(next_look_at=now),
+            team=team,
+            simulated=simulated,
+            idempotency=idempotency,
+        )
+
+    @property
+    def status(self) -> Status:
+        return STATUS[self.state]
+
+    @property
+    def is_live(self) -> bool:
+        return self.state in LIVE
+
+    @property
+    def step(self) -> State:
+        """The last of the four steps that was reached, also after the end."""
+        if self.is_live:
+            return self.state
+        if self.state is State.COMPLETED:
+            return State.ARCHIVING
+        if self.started_at is not None:
+            return State.RENDERING
+        return State.QUEUED if self.accepted_at is not None else State.SUBMITTING
+
+    @property
+    def metrics(self) -> Metrics | None:
+        """How long it waited and worked, in whole seconds; None while it lives."""
+        if self.finished_at is None:
+            return None
+        total = max(0, self.finished_at - self.created_at) // 1000
+        began = self.finished_at if self.started_at is None else self.started_at
+        queue = min(total, max(0, began - self.created_at) // 1000)
+        return Metrics(total=total, queue=queue, process=total - queue)
+
+    def may_be_seen_by(self, user_id: str, teams: frozenset[str] | tuple[str, ...]) -> bool:
+        """The owner and the members of the task's team see it; to others it doesn't exist."""
+        return user_id == self.user_id or (self.team is not None and self.team in teams)
+
+    def observe(self, seen: Observation, now: int) -> Task:
+        """The task after a look at the provider; itself where the look told nothing new.
+
+        Never raises, never goes back: an ended task stays as it is, progress does not fall,
+        and below 100 stays what cannot be played yet.
+        """
+        if not self.is_live:
+            return self
+        if seen.event is Event.FAILED:
+            return self.fail(seen.failure or UNEXPLAINED, now)
+        if seen.event is Event.CANCELLED:
+            return self.cancel(now, details=seen.failure.details if seen.failure else None)
+        state = self.state if seen.event is None else self._next(seen.event)
+        progress, source = self._progress_after(seen, state)
+        after = replace(
+            self,
+            state=state,
+            progress=progress,
+            progress_source=source,
+            overdue=state is State.RENDERING and (self.overdue or seen.overdue),
+            accepted_at=self.accepted_at or now,
+            started_at=self._started_at_after(state, now),
+        )
+        return self if after._visible == self._visible else after._moved(now, self.seq)
+
+    def accept(self, job_id: str, seen: Observation, now: int) -> Task:
+        """The provider took the job: its id is kept for ever, whatever later answers call it."""
+        state = self._next(Event.ACCEPTED)
+        return (
+            replace(self, job_id=job_id, state=state, accepted_at=now)
+            .observe(seen, now)
+            ._moved(now, self.seq)
+        )
+
+    def complete(self, video: Video, now: int) -> Task:
+        """The video is archived here."""
+        return replace(
+            self,
+            state=self._next(Event.ARCHIVED),
+            progress=100,
+            video=video,
+            finished_at=now,
+        )._moved(now, self.seq)
+
+    def fail(self, failure: Failure, now: int) -> Task:
+        """The task ends without a video."""
+        return replace(
+            self, state=self._next(Event.FAILED), failure=failure, finished_at=now, overdue=False
+        )._moved(now, self.seq)
+
+    def cancel(self, now: int, details: str | None = None) -> Task:
+        """Somebody called it off, here or at the provider."""
+        failure = Failure(FailureCode.CANCELLED, details, retryable=True)
+        return replace(
+            self, state=self._next(Event.CANCELLED), failure=failure, finished_at=now, overdue=False
+        )._moved(now, self.seq)
+
+    def _next(self, event: Event) -> State:
+        try:
+            return TRANSITIONS[self.state, event]
+        except KeyError:
+            raise ImpossibleTransition(self.state, event) from None
+
+    def _progress_after(self, seen: Observation, state: State) -> tuple[int, ProgressSource]:
+        if state is State.ARCHIVING:
+            return PROGRESS_MAX_LIVE, self.progress_source
+        if not seen.progress:
+            return self.progress, self.progress_source
+        source = ProgressSource.ESTIMATED if seen.estimated else ProgressSource.PROVIDER
+        return max(self.progress, min(seen.progress, PROGRESS_MAX_LIVE)), source
+
+    def _started_at_after(self, state: State, now: int) -> int | None:
+        if self.started_at is not None:
+            return self.started_at
+        if state is State.RENDERING:
+            return now
+        # Finished between two looks: the work is counted from when the provider took it.
+        return (self.accepted_at or now) if state is State.ARCHIVING else None
+
+    @property
+    def _visible(self) -> tuple[object, ...]:
+        return self.state, self.progress, self.overdue, self.video, self.failure
+
+    def _moved(self, now: int, seq: int) -> Task:
+        return replace(self, seq=max(seq + 1, now))
+
+
+UNEXPLAINED: Final = Failure(FailureCode.GENERATION_FAILED, None, retryable=True)
