@@ -206,6 +206,14 @@ class Idempotency:
 
 
 @dataclass(frozen=True, slots=True)
+class Viewer:
+    """Somebody who wants to see or do something: a user's id, and the teams in their token."""
+
+    user_id: str
+    teams: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Metrics:
     """Whole seconds; `total` is `queue` + `process`."""
 
@@ -296,9 +304,9 @@ class Task:
         queue = min(total, max(0, began - self.created_at) // 1000)
         return Metrics(total=total, queue=queue, process=total - queue)
 
-    def may_be_seen_by(self, user_id: str, teams: frozenset[str] | tuple[str, ...]) -> bool:
+    def may_be_seen_by(self, viewer: Viewer) -> bool:
         """The owner and the members of the task's team see it; to others it doesn't exist."""
-        return user_id == self.user_id or (self.team is not None and self.team in teams)
+        return viewer.user_id == self.user_id or (self.team is not None and self.team in viewer.teams)
 
     def observe(self, seen: Observation, now: int) -> Task:
         """The task after a look at the provider; itself where the look told nothing new.

@@ -323,10 +323,8 @@ class Presenter:
 
     def push(self, task: Task, now: int) -> tuple[str, TaskPush]:
         """The message that fits the task's state, with its type."""
-        if task.state is State.COMPLETED:
-            result, metrics = self.result(task), self.metrics(task)
-            assert result is not None
-            assert metrics is not None
+        result, metrics = self.result(task), self.metrics(task)
+        if result is not None and metrics is not None:
             return "taskCompleted", TaskCompleted(task.id, result, metrics, task.seq)
         error = self.error(task)
         if error is not None:
