@@ -207,7 +207,7 @@ class Settings:
         if self.database_url is None:
             return self.state_dir / "sora-ws.sqlite3"
         parts = urlsplit(self.database_url)
-        return Path(parts.path) if parts.scheme == "sqlite" else None
+        return Path("/", parts.path.lstrip("/")) if parts.scheme == "sqlite" else None
 
     @classmethod
     def load(

@@ -1,0 +1,72 @@
+# `make run` and `make test` need make, Python 3.11 or newer and its pip; `make install` a Debian with systemd.
+# Another Python: make run PYTHON=python3.12
+
+PYTHON ?= python3
+VENV   := .venv
+
+# Debian's Python has no ensurepip and lets its pip install nothing but into a venv.
+pip = $(1) -m pip --python $(2)/bin/python --quiet --disable-pip-version-check install
+
+SYSTEM_PYTHON := /usr/bin/python3
+INSTALLED     := /opt/sora-ws
+UNIT          := /etc/systemd/system/sora-ws.service
+ENV_FILE      := /etc/sora-ws/sora-ws.env
+COMMAND       := /usr/local/bin/sora-ws
+
+.PHONY: help run test lint install uninstall clean
+
+help: ## Show this
+	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 16
+
+run: $(VENV)/installed ## Start sora-ws on http://localhost:3001, in a virtual environment of its own
+	@exec $(VENV)/bin/sora-ws serve
+
+test: $(VENV)/installed-test ## Install what the tests need and run all of them; PYTEST_ARGS=… for some
+	@tests/system/debian-packages
+	@$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/installed-dev ## Check format, style, types and the directions of imports
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
+
+clean: ## Remove the virtual environment and all that was built or cached
+	@rm -rf $(VENV) .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("sora-ws needs Python 3.11 or newer, \
+	this one is %d.%d. Name another: make $(MAKECMDGOALS) PYTHON=python3.12" % sys.version_info[:2])'
+	@$(PYTHON) -m pip --version >/dev/null 2>&1 || { \
+	  echo "sora-ws needs pip to install itself: apt-get install python3-pip" >&2; exit 1; }
+	@$(PYTHON) -m venv --without-pip $(VENV)
+
+$(VENV)/installed: setup.py | $(VENV)/bin/python
+	@echo "Installing sora-ws into $(VENV), once; this takes a minute"
+	@$(call pip,$(PYTHON),$(VENV)) --editable .
+	@touch $@
+
+$(VENV)/installed-%: setup.py | $(VENV)/bin/python
+	@echo "Installing sora-ws and its tools ($*) into $(VENV), once; this takes a minute"
+	@$(call pip,$(PYTHON),$(VENV)) --editable '.[$*]'
+	@touch $@ $(VENV)/installed
+
+install: ## Install or update the systemd service (as root); settings that are there stay
+	@test "$$(id -u)" = 0 || { echo "make install writes to $(INSTALLED) and /etc: run it as root" >&2; exit 1; }
+	@echo "Installing sora-ws into $(INSTALLED)"
+	@rm -rf build
+	@$(SYSTEM_PYTHON) -m venv --without-pip $(INSTALLED)
+	@$(call pip,$(SYSTEM_PYTHON),$(INSTALLED)) --upgrade --root-user-action=ignore .
+	@rm -rf build *.egg-info
+	@install -D -m 644 systemd/sora-ws.service $(UNIT)
+	@install -D -m 755 systemd/sora-ws $(COMMAND)
+	@test -e $(ENV_FILE) || install -D -m 600 conf/sora-ws.env $(ENV_FILE)
+	@if test -d /run/systemd/system; then systemctl daemon-reload && systemctl try-restart sora-ws; fi
+	@echo "Installed. Settings: $(ENV_FILE)   Start, now and at every boot: systemctl enable --now sora-ws"
+
+uninstall: ## Stop and remove the service; settings, database and videos stay
+	@test "$$(id -u)" = 0 || { echo "make uninstall removes files of $(INSTALLED) and /etc: run it as root" >&2; exit 1; }
+	@if test -d /run/systemd/system; then systemctl disable --quiet --now sora-ws; fi
+	@rm -rf $(INSTALLED) $(UNIT) $(COMMAND)
+	@if test -d /run/systemd/system; then systemctl daemon-reload; fi
+	@echo "Removed. Settings and data stay; to remove them too: rm -r $(dir $(ENV_FILE)) /var/lib/private/sora-ws"
