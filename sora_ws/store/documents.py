@@ -1,0 +1,92 @@
+"""What a task and a user look like at rest: plain documents with readable names.
+
+Both adapters keep the same document, MongoDB as BSON and SQLite as JSON. Every field is there,
+null where it is unset. `format`, `status` and `live` are written for queries and for people who
+look into the database, and are worked out anew when a task is read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, Final
+
+import msgspec
+
+from sora_ws.store import NewerFormat, User
+from sora_ws.task import Task, Watch
+
+Document = dict[str, Any]
+
+FORMAT: Final = 1
+
+INT64: Final = range(-(2**63), 2**63)  # what BSON and SQLite have room for
+
+
+def task_to_document(task: Task) -> Document:
+    """Raises ValueError for what no database can hold: integers beyond 64 bits, NUL in a name.
+
+    (Text with lone surrogates is refused by the encoders, with a ValueError too.)
+    """
+    key = task.idempotency.key if task.idempotency else ""
+    # SQLite's JSON functions end a text at a NUL, so two such names would be taken for one.
+    if "\0" in f"{task.user_id}{task.team}{key}":
+        raise ValueError("a user, team or idempotency key can't hold a NUL")
+    return _document(task) | {"status": task.status.value, "live": task.is_live, "format": FORMAT}
+
+
+def task_from_document(document: Mapping[str, Any]) -> Task:
+    """Raises NewerFormat."""
+    return msgspec.convert(_fields(document), Task)
+
+
+def watch_to_document(watch: Watch) -> Document:
+    """The value of a task's `watch`."""
+    return _document(watch)
+
+
+def user_to_document(user: User) -> Document:
+    """Raises ValueError like `task_to_document`."""
+    return _document(user) | {"format": FORMAT}
+
+
+def user_from_document(document: Mapping[str, Any]) -> User:
+    """Raises NewerFormat."""
+    return msgspec.convert(_fields(document), User)
+
+
+def check_format(found: int) -> None:
+    """Raises NewerFormat where a later version than this one wrote `found`."""
+    if found > FORMAT:
+        raise NewerFormat(f"the database has format {found}, this version knows up to {FORMAT}")
+
+
+def _document(value: Task | Watch | User) -> Document:
+    document: Document = _renamed(msgspec.to_builtins(value), _camel)
+    return document
+
+
+def _fields(document: Mapping[str, Any]) -> dict[str, Any]:
+    check_format(document["format"])
+    fields: dict[str, Any] = _renamed(document, _snake)
+    return fields
+
+
+def _renamed(value: Any, rename: Callable[[str], str]) -> Any:
+    if isinstance(value, Mapping):
+        return {rename(name): _renamed(inner, rename) for name, inner in value.items()}
+    if isinstance(value, int) and value not in INT64:
+        raise ValueError("an integer of more than 64 bits can't be stored")
+    return value
+
+
+@cache
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+@cache
+def _snake(name: str) -> str:
+    return re.sub(r"[A-Z]", lambda upper: f"_{upper[0].lower()}", name)

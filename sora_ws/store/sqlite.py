@@ -1,0 +1,309 @@
+"""Tasks, users and keys in one SQLite file: the database of a start without configuration.
+
+A row holds the document of `documents.py` as JSON; what queries look for are columns generated
+from it. Every call is one statement and so its own transaction, whatever becomes of its caller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import aiosqlite
+import msgspec
+
+from sora_ws.store import (
+    DuplicateKey,
+    Page,
+    Stale,
+    StoreError,
+    StoreFull,
+    StoreUnavailable,
+    User,
+    UserExists,
+    documents,
+)
+from sora_ws.task import Task, Watch
+
+DEADLINE_SECONDS: Final = 5.0
+BUSY_SECONDS: Final = 2.0  # how long a statement waits for another process's lock
+
+SCHEMA: Final = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS tasks (
+    id TEXT PRIMARY KEY,
+    document TEXT NOT NULL,
+    user_id TEXT AS (document ->> '$.userId'),
+    team TEXT AS (document ->> '$.team'),
+    status TEXT AS (document ->> '$.status'),
+    live INTEGER AS (document ->> '$.live'),
+    seq INTEGER AS (document ->> '$.seq'),
+    created_at INTEGER AS (document ->> '$.createdAt'),
+    next_look_at INTEGER AS (document ->> '$.watch.nextLookAt'),
+    idempotency_key TEXT AS (document ->> '$.idempotency.key')
+) STRICT;
+CREATE UNIQUE INDEX IF NOT EXISTS tasks_by_key ON tasks (user_id, idempotency_key)
+    WHERE idempotency_key IS NOT NULL;
+CREATE INDEX IF NOT EXISTS tasks_of_user ON tasks (user_id, created_at, id);
+CREATE INDEX IF NOT EXISTS tasks_of_user_by_status ON tasks (user_id, status, created_at, id);
+CREATE INDEX IF NOT EXISTS tasks_of_team ON tasks (team, created_at, id) WHERE team IS NOT NULL;
+CREATE INDEX IF NOT EXISTS tasks_of_team_by_status ON tasks (team, status, created_at, id)
+    WHERE team IS NOT NULL;
+CREATE INDEX IF NOT EXISTS live_tasks ON tasks (created_at, id) WHERE live;
+CREATE INDEX IF NOT EXISTS live_tasks_of_user ON tasks (user_id, created_at, id) WHERE live;
+CREATE INDEX IF NOT EXISTS live_tasks_of_team ON tasks (team, created_at, id)
+    WHERE live AND team IS NOT NULL;
+CREATE INDEX IF NOT EXISTS due_tasks ON tasks (next_look_at, id) WHERE live;
+CREATE TABLE IF NOT EXISTS users (
+    name TEXT PRIMARY KEY,
+    document TEXT NOT NULL,
+    disabled INTEGER AS (document ->> '$.disabled')
+) STRICT;
+CREATE INDEX IF NOT EXISTS disabled_users ON users (name) WHERE disabled;
+CREATE TABLE IF NOT EXISTS keys (name TEXT PRIMARY KEY, secret TEXT NOT NULL) STRICT;
+PRAGMA user_version = {documents.FORMAT};
+COMMIT;
+"""
+
+
+class SqliteStore:
+    """`Store` over the file `path`, which is made with mode 0600, its folder with 0700.
+
+    Reads have a connection of their own, so that they go on while a write waits for a lock or
+    for the disk. Raises ValueError for text and numbers that SQLite can't hold.
+    """
+
+    def __init__(self, path: Path, *, deadline: float = DEADLINE_SECONDS) -> None:
+        self._path = path
+        self._deadline = deadline
+        self._reader: _Line | None = None
+        self._writer: _Line | None = None
+
+    async def open(self) -> None:
+        await self.close()
+        try:
+            await asyncio.to_thread(self._make_file)
+            self._writer = await _Line.connect(self._path, self._deadline)
+            await self._prepare(self._writer)
+            self._reader = await _Line.connect(self._path, self._deadline)
+        except OSError as error:
+            raise StoreUnavailable(f"{self._path}: {error.strerror}") from error
+        finally:
+            if self._reader is None:
+                await self.close()
+
+    async def ping(self) -> None:
+        await self._read("SELECT 1")
+
+    async def close(self) -> None:
+        lines = (self._reader, self._writer)
+        self._reader = self._writer = None
+        for line in lines:
+            if line is not None:
+                await line.close()
+
+    async def insert(self, task: Task) -> None:
+        row = (task.id, _json(documents.task_to_document(task)))
+        try:
+            await self._write("INSERT INTO tasks (id, document) VALUES (?, ?)", *row)
+        except sqlite3.IntegrityError as error:
+            raise await self._conflict(task) from error
+
+    async def save(self, task: Task, over_seq: int) -> None:
+        changed = await self._write(
+            """UPDATE tasks SET document = json_set(?, '$.idempotency', document -> '$.idempotency')
+            WHERE id = ? AND seq = ? RETURNING id""",
+            _json(documents.task_to_document(task)),
+            task.id,
+            over_seq,
+        )
+        if not changed:
+            raise Stale(f"task {task.id} is no longer at seq {over_seq}")
+
+    async def reschedule(self, task_id: str, watch: Watch) -> None:
+        await self._write(
+            "UPDATE tasks SET document = json_set(document, '$.watch', json(?)) WHERE id = ? AND live",
+            _json(documents.watch_to_document(watch)),
+            task_id,
+        )
+
+    async def find(self, task_id: str) -> Task | None:
+        tasks = await self._tasks("WHERE id = ?", task_id)
+        return tasks[0] if tasks else None
+
+    async def find_by_key(self, user_id: str, key: str) -> Task | None:
+        tasks = await self._tasks("WHERE user_id = ? AND idempotency_key = ?", user_id, key)
+        return tasks[0] if tasks else None
+
+    async def forget_key(self, task_id: str) -> None:
+        await self._write(
+            "UPDATE tasks SET document = json_set(document, '$.idempotency', NULL) WHERE id = ?", task_id
+        )
+
+    async def list(self, page: Page) -> Sequence[Task]:
+        where, values = _where(page)
+        return await self._tasks(
+            f"WHERE {where} ORDER BY created_at DESC, id DESC LIMIT ?", *values, page.limit
+        )
+
+    async def live(self, *, user_id: str | None = None, team: str | None = None) -> Sequence[Task]:
+        if user_id is not None:
+            return await self._tasks("WHERE live AND user_id = ? ORDER BY created_at, id", user_id)
+        if team is not None:
+            return await self._tasks("WHERE live AND team = ? ORDER BY created_at, id", team)
+        return await self._tasks("WHERE live ORDER BY created_at, id")
+
+    async def count_live(self, user_id: str | None = None) -> int:
+        query = "SELECT count(*) FROM tasks WHERE live"
+        if user_id is None:
+            [(count,)] = await self._read(query)
+        else:
+            [(count,)] = await self._read(f"{query} AND user_id = ?", user_id)
+        return int(count)
+
+    async def due(self, until: int, limit: int) -> Sequence[Task]:
+        return await self._tasks(
+            "WHERE live AND next_look_at <= ? ORDER BY next_look_at, id LIMIT ?", until, limit
+        )
+
+    async def delete(self, task_id: str) -> None:
+        await self._write("DELETE FROM tasks WHERE id = ?", task_id)
+
+    async def add_user(self, user: User) -> None:
+        row = (user.name, _json(documents.user_to_document(user)))
+        try:
+            await self._write("INSERT INTO users (name, document) VALUES (?, ?)", *row)
+        except sqlite3.IntegrityError as error:
+            raise UserExists(user.name) from error
+
+    async def find_user(self, name: str) -> User | None:
+        users = await self._users("WHERE name = ?", name)
+        return users[0] if users else None
+
+    async def replace_user(self, user: User) -> None:
+        document = _json(documents.user_to_document(user))
+        await self._write("UPDATE users SET document = ? WHERE name = ?", document, user.name)
+
+    async def users(self) -> Sequence[User]:
+        return await self._users("ORDER BY name")
+
+    async def disabled_users(self) -> frozenset[str]:
+        return frozenset(name for (name,) in await self._read("SELECT name FROM users WHERE disabled"))
+
+    async def keep(self, name: str, candidate: str) -> str:
+        await self._write(
+            "INSERT INTO keys (name, secret) VALUES (?, ?) ON CONFLICT DO NOTHING", name, candidate
+        )
+        [(secret,)] = await self._read("SELECT secret FROM keys WHERE name = ?", name)
+        return str(secret)
+
+    def _make_file(self) -> None:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # SQLite gives the files beside it the same mode.
+        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
+
+    async def _prepare(self, writer: _Line) -> None:
+        [(found,)] = await writer.run("PRAGMA user_version")
+        documents.check_format(found)
+        await writer.run("PRAGMA journal_mode = WAL")
+        await writer.run("PRAGMA synchronous = FULL")
+        await writer.run_script(SCHEMA)
+
+    async def _conflict(self, task: Task) -> StoreError:
+        taken = await self.find_by_key(task.user_id, task.idempotency.key) if task.idempotency else None
+        return DuplicateKey(taken) if taken else StoreError(f"task {task.id} is there already")
+
+    async def _tasks(self, where: str, *values: Any) -> Sequence[Task]:
+        rows = await self._read(f"SELECT document FROM tasks {where}", *values)  # noqa: S608 values are bound
+        return [documents.task_from_document(msgspec.json.decode(document)) for (document,) in rows]
+
+    async def _users(self, where: str, *values: Any) -> Sequence[User]:
+        rows = await self._read(f"SELECT document FROM users {where}", *values)  # noqa: S608 values are bound
+        return [documents.user_from_document(msgspec.json.decode(document)) for (document,) in rows]
+
+    async def _read(self, sql: str, *values: Any) -> Sequence[Any]:
+        return await _opened(self._reader).run(sql, *values)
+
+    async def _write(self, sql: str, *values: Any) -> Sequence[Any]:
+        return await _opened(self._writer).run(sql, *values)
+
+
+class _Line:
+    """One connection with its thread: a statement at a time, and a deadline for each."""
+
+    def __init__(self, connection: aiosqlite.Connection, deadline: float) -> None:
+        self._connection = connection
+        self._deadline = deadline
+        self._turn = asyncio.Lock()
+
+    @classmethod
+    async def connect(cls, path: Path, deadline: float) -> _Line:
+        with _driver_errors():
+            async with asyncio.timeout(deadline):
+                connection = await aiosqlite.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+        return cls(connection, deadline)
+
+    async def run(self, sql: str, *values: Any) -> Sequence[Any]:
+        rows: Sequence[Any] = await self._in_turn(self._connection.execute_fetchall, sql, values)
+        return rows
+
+    async def run_script(self, script: str) -> None:
+        await self._in_turn(self._connection.executescript, script)
+
+    async def close(self) -> None:
+        with _driver_errors():
+            await self._connection.close()
+
+    async def _in_turn(self, call: Any, *arguments: Any) -> Any:
+        # A statement in its thread can't be called back, so the turn ends with the statement and
+        # not with its caller: whoever gives up while waiting for a turn leaves nothing behind.
+        with _driver_errors():
+            async with asyncio.timeout(self._deadline):
+                await self._turn.acquire()
+                statement = asyncio.ensure_future(call(*arguments))
+                statement.add_done_callback(lambda _: self._turn.release())
+                return await asyncio.shield(statement)
+
+
+def _opened(line: _Line | None) -> _Line:
+    if line is None:
+        raise StoreUnavailable("the database is not open")
+    return line
+
+
+@contextmanager
+def _driver_errors() -> Iterator[None]:
+    """Says in the port's words what went wrong. IntegrityError is left to who expects it."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise StoreUnavailable("SQLite took too long") from error
+    except OverflowError as error:
+        raise ValueError("an integer of more than 64 bits can't be stored") from error
+    except sqlite3.IntegrityError:
+        raise
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+            raise StoreFull(str(error)) from error
+        raise StoreUnavailable(f"{error.sqlite_errorname}: {error}") from error
+
+
+def _where(page: Page) -> tuple[str, Sequence[str | int]]:
+    terms = ["user_id = ?" if page.team is None else "team = ?"]
+    values: Sequence[str | int] = (page.user_id if page.team is None else page.team,)
+    if page.status is not None:
+        terms.append("status = ?")
+        values = (*values, page.status.value)
+    if page.before is not None:
+        terms.append("(created_at, id) < (?, ?)")
+        values = (*values, *page.before)
+    return " AND ".join(terms), values
+
+
+def _json(document: documents.Document) -> str:
+    return msgspec.json.encode(document).decode()
