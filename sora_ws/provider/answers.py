@@ -1,0 +1,184 @@
+"""What stands in an HTTP answer, whoever wrote it: its JSON object, its reasons, its wishes. Pure."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+JOB_IDS: Final = ("id", "task_id", "request_id", "video_id")
+JOB_MARKS: Final = (*JOB_IDS, "object", "progress", "created_at")
+SENTENCE_MAX: Final = 10_000
+WAIT_MAX_S: Final = 86_400.0  # whoever asks for more than a day made a mistake
+POLL_ADVICE: Final = ("openai-poll-after-ms", "llm_provider-openai-poll-after-ms")
+
+JsonObject = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer over HTTP. The names of `headers` are in any case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def is_success(self) -> bool:
+        return 200 <= self.status < 300
+
+    @property
+    def is_redirect(self) -> bool:
+        return self.status in (301, 302, 303, 307, 308)
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why something was refused or failed: codes in lower case, best first, and a sentence or ""."""
+
+    codes: tuple[str, ...] = ()
+    message: str = ""
+
+
+def object_of(body: bytes) -> JsonObject | None:
+    """The JSON object in `body`, out of one wrapping around it; None for everything else."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return _unwrapped(value)
+
+
+def _unwrapped(value: object) -> JsonObject | None:
+    if isinstance(value, list):
+        return value[0] if len(value) == 1 and isinstance(value[0], dict) else None
+    if not isinstance(value, dict):
+        return None
+    if any(mark in value for mark in JOB_IDS):
+        return value
+    inner = value.get("data")
+    if isinstance(inner, list) and len(inner) == 1:
+        inner = inner[0]
+    if not isinstance(inner, dict) or not inner or value.get("error"):
+        return value
+    is_around = not isinstance(value.get("status"), str) or isinstance(inner.get("status"), str)
+    return inner if is_around else value
+
+
+def job_within(body: JsonObject | None) -> JsonObject | None:
+    """The job in the body of an HTTP error: the body itself, or the JSON in its error's message."""
+    if body is None:
+        return None
+    if _is_job(body):
+        return body
+    inner = embedded(_sentence(body))
+    return inner if inner is not None and _is_job(inner) else None
+
+
+def _is_job(body: JsonObject) -> bool:
+    """Not every "status" is a job's: gateways write {"status": "error"} and {"status": 502}."""
+    status = body.get("status")
+    if not isinstance(status, str):
+        return body.get("object") == "video"
+    return status.lower() == "failed" or any(mark in body for mark in JOB_MARKS)
+
+
+def embedded(text: str) -> JsonObject | None:
+    """The JSON object that begins at the first brace of a sentence."""
+    start = text.find("{")
+    if start < 0:
+        return None
+    try:
+        value, _end = json.JSONDecoder().raw_decode(text, start)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def reason_of(body: JsonObject | None) -> Reason:
+    """What an error, or a failed job, gives as its reason; the upstream's own where it is inside."""
+    if body is None:
+        return Reason()
+    codes = tuple(_codes(body))
+    sentence = _sentence(body)
+    inner = embedded(sentence)
+    if inner is None:
+        return Reason(codes, sentence[:SENTENCE_MAX])
+    cause = _sentence(inner) or sentence
+    return Reason((*_codes(inner), *codes), cause[:SENTENCE_MAX])
+
+
+def _codes(body: JsonObject) -> Iterator[str]:
+    error = body.get("error")
+    holders = [(error, "code"), (error, "type"), (body, "code"), (body, "failure_reason")]
+    for holder, name in holders:
+        code = holder.get(name) if isinstance(holder, dict) else None
+        if isinstance(code, str | int) and not isinstance(code, bool) and code != "":
+            yield str(code).lower()
+
+
+def _sentence(body: JsonObject) -> str:
+    error = body.get("error")
+    candidates = [
+        error.get("message") if isinstance(error, dict) else error,
+        *(body.get(name) for name in ("fail_reason", "message", "detail", "failure_reason")),
+    ]
+    for candidate in candidates:
+        if text := _text(candidate):
+            return text
+    return ""
+
+
+def _text(value: object) -> str:
+    """A string as it is; of a list of complaints (FastAPI) each one with its place."""
+    if isinstance(value, str):
+        return value.strip()
+    if not isinstance(value, list):
+        return ""
+    complaints = [item for item in value if isinstance(item, dict) and isinstance(item.get("msg"), str)]
+    return "; ".join(f"{_place(item.get('loc'))}{item['msg']}" for item in complaints)
+
+
+def _place(loc: object) -> str:
+    return f"{'.'.join(str(part) for part in loc)}: " if isinstance(loc, list) and loc else ""
+
+
+def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
+    """How long to wait, in s: the largest of what the headers ask for. `now` in s since the epoch."""
+    waits = [
+        *(_seconds_or_date(headers.get(name), now) for name in ("retry-after", "llm_provider-retry-after")),
+        _scaled(headers.get("retry-after-ms"), 0.001),
+        _scaled(headers.get("llm_provider-retry-after-ms"), 0.001),
+    ]
+    return _largest(waits)
+
+
+def look_after_ms(headers: Mapping[str, str]) -> int | None:
+    """How long to leave a healthy job alone, in ms, where the provider says it."""
+    advice = _largest(_scaled(headers.get(name), 0.001) for name in POLL_ADVICE)
+    return None if advice is None else round(advice * 1000)
+
+
+def _largest(waits: Iterable[float | None]) -> float | None:
+    return max((min(wait, WAIT_MAX_S) for wait in waits if wait is not None), default=None)
+
+
+def _seconds_or_date(text: str | None, now: float) -> float | None:
+    seconds = _scaled(text, 1)
+    if seconds is not None or text is None:
+        return seconds
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _scaled(text: str | None, factor: float) -> float | None:
+    try:
+        number = float(text or "") * factor
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number >= 0 else None
