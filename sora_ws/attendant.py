@@ -1,0 +1,244 @@
+"""What is done with a task whose time has come: submit it, look at it, fetch its video.
+
+Intent before act: a task is stored as sent before the create leaves, and archived before it is
+called completed. Whatever dies in between, the next start goes on from the store.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from sora_ws.media import MediaStore, Unplayable, archive
+from sora_ws.provider import Missing, NoContent, OutcomeUnknown, Refused, Unavailable, VideoProvider
+from sora_ws.rhythm import Rhythm, supplement
+from sora_ws.store import Stale, TaskStore
+from sora_ws.task import Event, Failure, FailureCode, Observation, State, Task, Watch
+from sora_ws.writer import Change, Gone, TaskWriter
+
+log = logging.getLogger(__name__)
+
+VIDEO_BYTES_MAX: Final = 4 * 1024**3
+UNKNOWN_SENDS_MAX: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a provider may contradict itself before a task ends by it.
+
+    A job is lost after `lost_looks` "unknown" answers in a row over at least `lost_ms`: behind
+    a gateway they flip. A finished job without a video fails after `archive_ms`: some backends
+    publish the file late.
+    """
+
+    lost_looks: int = 5
+    lost_ms: int = 60_000
+    archive_ms: int = 600_000
+
+
+class Attendant:
+    """Takes one task one step further; never raises for what a provider answers.
+
+    `held_until` (ms) is when the provider wants to hear from us again, `trouble` what is
+    wrong with it, None while it answers.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: TaskStore,
+        writer: TaskWriter,
+        provider: VideoProvider,
+        media: MediaStore,
+        rhythm: Rhythm,
+        clock: Callable[[], int],
+        patience: Patience = Patience(),
+    ) -> None:
+        self._store = store
+        self._writer = writer
+        self._provider = provider
+        self._media = media
+        self._rhythm = rhythm
+        self._now = clock
+        self._patience = patience
+        self.held_until = 0
+        self.trouble: str | None = None
+
+    async def advance(self, task: Task) -> tuple[Task, tuple[str, ...] | None]:
+        """Submit the task or look at it. Addresses come with it when there is a video to fetch."""
+        if task.job_id is None:
+            return await self._submit(task), None
+        return await self._look(task, task.job_id)
+
+    async def archive(self, task: Task, urls: Sequence[str]) -> Task:
+        """Fetch the finished video and complete the task with it."""
+        partial = self._media.partial(task.id)
+        try:
+            await self._provider.download(task.job_id or "", urls, partial, VIDEO_BYTES_MAX)
+            video = await archive(self._media, task.id, partial)
+        except (NoContent, Unplayable) as error:
+            return await self._no_content(task, error)
+        except Unavailable as error:
+            return await self._postpone(task, error)
+        except OSError as error:
+            detail = f"the video of task {task.id} can't be stored here: {error.strerror}"
+            log.error(detail, extra={"action": "archive_failed", "task": task.id})  # noqa: TRY400
+            return await self._wait_longer(task)
+        task = await self._change_live(task, lambda task, now: task.complete(video, now), insist=True)
+        if task.state is not State.COMPLETED:
+            await self._media.delete(task.id)
+        return task
+
+    async def _submit(self, task: Task) -> Task:
+        if task.watch.sent_at is not None:
+            # We died between sending the create and keeping its answer.
+            return await self._unknown_outcome(task, "the server stopped while it was submitting")
+        sent = replace(task, watch=replace(task.watch, sent_at=self._now()))
+        try:
+            await self._store.save(sent, over_seq=task.seq)
+        except Stale:
+            return task
+        try:
+            reference = await self._media.reference(task.id) if task.order.reference_type else None
+            job = await self._provider.create(task.order, reference)
+        except Unavailable as error:
+            return await self._postpone(sent, error)
+        except Refused as refused:
+            failure = refused.failure
+            return await self._change_live(sent, lambda task, now: task.fail(failure, now), insist=True)
+        except OutcomeUnknown as error:
+            return await self._unknown_outcome(sent, str(error))
+        self._recovered()
+        return await self._accept(sent, job.id, job.seen)
+
+    async def _accept(self, task: Task, job_id: str, seen: Observation) -> Task:
+        def change(task: Task, now: int) -> Task:
+            after = task.accept(job_id, seen, now)
+            wait = 0 if after.state is State.ARCHIVING else self._rhythm.wait(after, now, seen.look_after_ms)
+            return replace(after, watch=Watch(next_look_at=now + wait))
+
+        task = await self._change_live(task, change, insist=True)
+        if not task.is_live and task.job_id is None:
+            # Cancelled or deleted while the create was under way: the job is nobody's.
+            await self.stop_job(job_id)
+        return task
+
+    async def _unknown_outcome(self, task: Task, detail: str) -> Task:
+        sends = task.watch.unknown_sends + 1
+        log.warning(
+            "submitting task %s had no known outcome, perhaps a job runs twice: %s",
+            task.id,
+            detail,
+            extra={"action": "possible_double", "task": task.id, "sends": sends},
+        )
+
+        def change(task: Task, now: int) -> Task:
+            if sends >= UNKNOWN_SENDS_MAX:
+                details = f"Submitting failed {sends} times with no known outcome; jobs may be running there."
+                return task.fail(Failure(FailureCode.GENERATION_FAILED, details, retryable=True), now)
+            return replace(task, watch=Watch(next_look_at=now + self._backoff(sends), unknown_sends=sends))
+
+        return await self._change_live(task, change, insist=True)
+
+    async def _look(self, task: Task, job_id: str) -> tuple[Task, tuple[str, ...] | None]:
+        try:
+            seen = await self._provider.look(job_id)
+        except Missing as error:
+            return await self._missing(task, error), None
+        except Unavailable as error:
+            return await self._postpone(task, error), None
+        self._recovered()
+
+        def change(task: Task, now: int) -> Task:
+            after = task.observe(supplement(seen, task, now), now)
+            moved = after.state is not task.state
+            watch = replace(
+                task.watch,
+                looks=0 if moved else task.watch.looks + 1,
+                errors=task.watch.errors if after.state is State.ARCHIVING else 0,
+                missing=0,
+                missing_since=None,
+            )
+            after = replace(after, watch=watch)
+            wait = self._rhythm.wait(after, now, seen.look_after_ms)
+            return replace(after, watch=replace(watch, next_look_at=now + wait))
+
+        task = await self._change_live(task, change)
+        return task, seen.urls if task.state is State.ARCHIVING and seen.event is Event.FINISHED else None
+
+    async def _missing(self, task: Task, error: Missing) -> Task:
+        def change(task: Task, now: int) -> Task:
+            missing = task.watch.missing + 1
+            since = now if task.watch.missing_since is None else task.watch.missing_since
+            if missing >= self._patience.lost_looks and now - since >= self._patience.lost_ms:
+                details = f"The provider no longer knows the job: {error}"
+                return task.fail(Failure(FailureCode.PROVIDER_LOST_TASK, details, retryable=True), now)
+            next_look_at = now + self._backoff(missing)
+            watch = replace(task.watch, missing=missing, missing_since=since, next_look_at=next_look_at)
+            return replace(task, watch=watch)
+
+        return await self._change_live(task, change)
+
+    async def _no_content(self, task: Task, error: Exception) -> Task:
+        def change(task: Task, now: int) -> Task:
+            since = now if task.watch.no_content_since is None else task.watch.no_content_since
+            if now - since >= self._patience.archive_ms:
+                details = f"The provider calls the video finished, but does not hand it out: {error}"
+                return task.fail(Failure(FailureCode.GENERATION_FAILED, details, retryable=True), now)
+            errors = task.watch.errors + 1
+            next_look_at = now + self._rhythm.archive_retry(errors)
+            watch = replace(task.watch, errors=errors, no_content_since=since, next_look_at=next_look_at)
+            return replace(task, watch=watch)
+
+        log.info("task %s is finished and has no video yet: %s", task.id, error)
+        return await self._change_live(task, change)
+
+    async def _postpone(self, task: Task, error: Unavailable) -> Task:
+        """Not the task's fault: it waits, and where the provider asks for it, all do."""
+        if self.trouble is None:
+            level = logging.ERROR if error.is_configuration else logging.WARNING
+            log.log(level, "the provider is in trouble: %s", error, extra={"action": "provider_trouble"})
+        self.trouble = str(error)
+        retry_after = int((error.retry_after_s or 0) * 1000)
+        if error.holds_all:
+            self.held_until = max(self.held_until, self._now() + max(retry_after, self._rhythm.min_ms))
+        return await self._wait_longer(task, self._rhythm.max_ms if error.is_configuration else retry_after)
+
+    async def _wait_longer(self, task: Task, least_ms: int = 0) -> Task:
+        def change(task: Task, now: int) -> Task:
+            errors = task.watch.errors + 1
+            next_look_at = now + self._backoff(errors, least_ms)
+            watch = replace(task.watch, errors=errors, next_look_at=next_look_at, sent_at=None)
+            return replace(task, watch=watch)
+
+        return await self._change_live(task, change)
+
+    def _backoff(self, failures: int, least_ms: int = 0) -> int:
+        return self._rhythm.backoff(failures, random.random(), least_ms)  # noqa: S311 -- jitter
+
+    def _recovered(self) -> None:
+        if self.trouble is not None:
+            log.info("the provider answers again", extra={"action": "provider_recovered"})
+            self.trouble = None
+
+    async def stop_job(self, job_id: str) -> None:
+        """Tell the provider that nobody wants the job any more; it may be unable to stop it."""
+        try:
+            if not await self._provider.delete(job_id):
+                log.info("the provider can't stop a job, it may go on: %s", job_id)
+        except Unavailable as error:
+            log.warning("the provider was not told that a job is cancelled: %s: %s", job_id, error)
+
+    async def _change_live(self, task: Task, change: Change, *, insist: bool = False) -> Task:
+        """Change the task unless it has ended meanwhile; a deleted one counts as cancelled."""
+
+        def unless_ended(task: Task, now: int) -> Task:
+            return change(task, now) if task.is_live else task
+
+        try:
+            return await (self._writer.insist if insist else self._writer.apply)(task, unless_ended)
+        except Gone:
+            return task.cancel(self._now())

@@ -1,0 +1,132 @@
+"""Which task is due, and when: the periodic look-out over everything that has not ended.
+
+The store is asked about once a second for what comes due before the next time; a tick starts
+what is due now, and awaits none of it. A task that is in hand is not taken twice; a task that
+was lost with a process is due in the store and found there by the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Final
+
+from tornado.ioloop import PeriodicCallback
+
+from sora_ws.attendant import Attendant
+from sora_ws.store import StoreError, TaskStore
+from sora_ws.task import State, Task
+
+log = logging.getLogger(__name__)
+
+TICK_MS: Final = 50  # a look that is due leaves within 100 ms
+ASK_EVERY_MS: Final = 1_000
+LOOK_AHEAD_MS: Final = 1_500  # more than ASK_EVERY_MS, so that nothing comes due unseen
+BATCH: Final = 1_000
+LOOKS_MAX: Final = 64
+DOWNLOADS_MAX: Final = 8
+
+
+class Poller:
+    """Gives each due task to the attendant; at most 64 looks are under way at once.
+
+    Downloads have their own, smaller limit, so that they never starve looks.
+    """
+
+    def __init__(self, store: TaskStore, attendant: Attendant, clock: Callable[[], int]) -> None:
+        self._store = store
+        self._attendant = attendant
+        self._now = clock
+        self._beat = PeriodicCallback(self._tick, TICK_MS)
+        self._due: list[tuple[int, str, Task]] = []
+        self._in_hand: set[str] = set()
+        self._looks = 0
+        self._downloads = asyncio.Semaphore(DOWNLOADS_MAX)
+        self._running: set[asyncio.Task[None]] = set()
+        self._asking = False
+        self._ask_at = 0
+        self._store_is_away = False
+
+    def start(self) -> None:
+        """Begin with whatever the store holds."""
+        self._beat.start()
+
+    async def stop(self, grace_s: float) -> None:
+        """Take on nothing more. What is under way may end within `grace_s`, so that no create
+        is left without its answer; the rest is broken off and goes on after the next start."""
+        self._beat.stop()
+        if not self._running:
+            return
+        _, late = await asyncio.wait(self._running, timeout=grace_s)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+    def nudge(self, task: Task) -> None:
+        """A task that is due by now, without waiting for the store to say so."""
+        if self._beat.is_running():
+            self._take(task)
+            self._tick()
+
+    def _tick(self) -> None:
+        now = self._now()
+        if now >= self._ask_at and not self._asking:
+            self._asking = True
+            self._start(self._ask())
+        if now < self._attendant.held_until:
+            return
+        while self._due and self._due[0][0] <= now and self._looks < LOOKS_MAX:
+            task = heapq.heappop(self._due)[2]
+            self._looks += 1
+            self._start(self._attend(task))
+
+    async def _ask(self) -> None:
+        """Take the tasks that come due before the store is asked again."""
+        now = self._now()
+        try:
+            for task in await self._store.due(until=now + LOOK_AHEAD_MS, limit=BATCH):
+                self._take(task)
+        except StoreError as error:
+            if not self._store_is_away:
+                log.warning("the store can't say what is due: %s", error, extra={"action": "store_away"})
+            self._store_is_away = True
+        else:
+            if self._store_is_away:
+                log.info("the store is back", extra={"action": "store_back"})
+            self._store_is_away = False
+        finally:
+            self._ask_at = now + ASK_EVERY_MS
+            self._asking = False
+
+    def _take(self, task: Task) -> None:
+        if task.id in self._in_hand:
+            return
+        self._in_hand.add(task.id)
+        heapq.heappush(self._due, (task.watch.next_look_at, task.id, task))
+
+    async def _attend(self, task: Task) -> None:
+        try:
+            try:
+                task, urls = await self._attendant.advance(task)
+            finally:
+                self._looks -= 1
+            if task.state is State.ARCHIVING and urls is not None:
+                async with self._downloads:
+                    await self._attendant.archive(task, urls)
+        except StoreError as error:
+            # The task is still due in the store, and comes again when that is back.
+            log.warning("task %s waits for the store: %s", task.id, error)
+        finally:
+            self._in_hand.discard(task.id)
+
+    def _start(self, work: Coroutine[object, None, None]) -> None:
+        running = asyncio.create_task(work)
+        self._running.add(running)
+        running.add_done_callback(self._ended)
+
+    def _ended(self, running: asyncio.Task[None]) -> None:
+        self._running.discard(running)
+        if not running.cancelled() and (error := running.exception()) is not None:
+            log.error("a look ended by a fault of ours", exc_info=error, extra={"action": "fault"})

@@ -1,0 +1,196 @@
+"""The use cases of users: create, get, list, cancel, retry, delete."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Final
+
+from sora_ws.media import MediaStore
+from sora_ws.store import DuplicateKey, Page, TaskStore
+from sora_ws.task import Idempotency, Order, Task, Viewer
+from sora_ws.writer import Gone, TaskWriter
+
+IDEMPOTENCY_MS: Final = 24 * 3600 * 1000
+
+
+class ServiceError(Exception):
+    """A request that can't be granted; the text is for the user."""
+
+
+class NotFound(ServiceError):
+    """No such task, or none that this viewer may see."""
+
+
+class Forbidden(ServiceError):
+    """The viewer sees it, and may not do this."""
+
+
+class Conflict(ServiceError):
+    """Not in the state that the task is in."""
+
+
+class TooManyTasks(ServiceError):
+    """The user's live tasks have reached their limit."""
+
+
+class KeyReused(ServiceError):
+    """The idempotency key belongs to another request."""
+
+
+class VideoService:
+    """What users may do with tasks; who may do it is decided here.
+
+    `attend` is told each new task, which is due at once; `stop_job` tells the provider that a
+    job isn't wanted any more.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: TaskStore,
+        writer: TaskWriter,
+        media: MediaStore,
+        clock: Callable[[], int],
+        attend: Callable[[Task], None],
+        stop_job: Callable[[str], Awaitable[None]],
+        tasks_per_user_max: int,
+        simulated: bool,
+    ) -> None:
+        self._store = store
+        self._writer = writer
+        self._media = media
+        self._now = clock
+        self._attend = attend
+        self._stop_job = stop_job
+        self._tasks_per_user_max = tasks_per_user_max
+        self._simulated = simulated
+        self._creating: Counter[str] = Counter()
+        self._background: set[asyncio.Future[None]] = set()
+
+    async def create(
+        self,
+        viewer: Viewer,
+        order: Order,
+        *,
+        team: str | None = None,
+        reference: bytes | None = None,
+        idempotency: Idempotency | None = None,
+    ) -> Task:
+        """Store a new task; it is submitted at once. Raises Forbidden, TooManyTasks, KeyReused."""
+        if team is not None and team not in viewer.teams:
+            raise Forbidden(f"you are not in the team {team!r}")
+        if idempotency is not None:
+            earlier = await self._store.find_by_key(viewer.user_id, idempotency.key)
+            if earlier is not None and not await self._expired(earlier):
+                return _same(earlier, idempotency)
+        task = Task.new(
+            viewer.user_id, order, self._now(), team=team, simulated=self._simulated, idempotency=idempotency
+        )
+        self._creating[viewer.user_id] += 1
+        try:
+            await self._check_room_for(viewer.user_id)
+            if reference is not None:
+                await self._media.save_reference(task.id, reference)
+            await self._writer.insert(task)
+        except DuplicateKey as duplicate:
+            await self._media.delete(task.id)
+            return _same(duplicate.task, idempotency)
+        finally:
+            self._creating[viewer.user_id] -= 1
+            self._creating += Counter()  # drops the zeros
+        self._attend(task)
+        return task
+
+    async def get(self, viewer: Viewer, task_id: str) -> Task:
+        """Raises NotFound, the same for an unknown task and for somebody else's."""
+        task = await self._store.find(task_id)
+        if task is None or not task.may_be_seen_by(viewer):
+            raise NotFound(f"there is no video {task_id}")
+        return task
+
+    async def list(self, viewer: Viewer, page: Page) -> Sequence[Task]:
+        """One page of the viewer's tasks, or of a team's. Raises Forbidden."""
+        if page.team is not None and page.team not in viewer.teams:
+            raise Forbidden(f"you are not in the team {page.team!r}")
+        return await self._store.list(page)
+
+    async def live(self, *, user_id: str | None = None, team: str | None = None) -> Sequence[Task]:
+        """The live tasks of a user or of a team, whoever asks."""
+        return await self._store.live(user_id=user_id, team=team)
+
+    async def cancel(self, viewer: Viewer, task_id: str) -> Task:
+        """End a live task; the provider is told afterwards. Raises NotFound, Forbidden, Conflict."""
+        task = await self._owned(viewer, task_id)
+
+        def change(task: Task, now: int) -> Task:
+            if not task.is_live:
+                raise Conflict(f"the task has ended already: it is {task.status}")
+            details = "A job that the provider has begun may still finish there." if task.job_id else None
+            return task.cancel(now, details)
+
+        try:
+            task = await self._writer.apply(task, change)
+        except Gone:
+            raise NotFound(f"there is no video {task_id}") from None
+        if task.job_id is not None:
+            self._in_background(self._stop_job(task.job_id))
+        return task
+
+    async def retry(self, viewer: Viewer, task_id: str, prompt: str | None = None) -> Task:
+        """A new task like an ended one. Raises as create, NotFound, and Conflict while it lives."""
+        task = await self._owned(viewer, task_id)
+        if task.is_live:
+            raise Conflict("the task has not ended yet: cancel it first")
+        order = replace(task.order, prompt=prompt) if prompt is not None else task.order
+        reference = await self._media.reference(task.id) if order.reference_type else None
+        return await self.create(viewer, order, team=task.team, reference=reference)
+
+    async def delete(self, viewer: Viewer, task_id: str) -> None:
+        """Forget the task and its video; a live one is cancelled first. Raises NotFound, Forbidden."""
+        task = await self._owned(viewer, task_id)
+        if task.is_live:
+            with suppress(Conflict):  # it ended by itself meanwhile
+                await self.cancel(viewer, task_id)
+        await self._store.delete(task_id)
+        await self._media.delete(task_id)
+
+    async def close(self) -> None:
+        """Wait for what still runs behind finished requests."""
+        while self._background:
+            await asyncio.wait(self._background)
+
+    async def _owned(self, viewer: Viewer, task_id: str) -> Task:
+        task = await self.get(viewer, task_id)
+        if task.user_id != viewer.user_id:
+            raise Forbidden("only its owner may do that")
+        return task
+
+    async def _check_room_for(self, user_id: str) -> None:
+        live = await self._store.count_live(user_id) + self._creating[user_id] - 1
+        if live >= self._tasks_per_user_max:
+            raise TooManyTasks(
+                f"you have {live} live tasks, and {self._tasks_per_user_max} are allowed: wait for one to end"
+            )
+
+    async def _expired(self, task: Task) -> bool:
+        """Whether the task's idempotency key is over; if so, it is free again."""
+        if self._now() - task.created_at < IDEMPOTENCY_MS:
+            return False
+        await self._store.forget_key(task.id)
+        return True
+
+    def _in_background(self, work: Awaitable[None]) -> None:
+        running = asyncio.ensure_future(work)
+        self._background.add(running)
+        running.add_done_callback(self._background.discard)
+
+
+def _same(task: Task, idempotency: Idempotency | None) -> Task:
+    """The task of an earlier request under the same key, if it was the same request."""
+    if idempotency is None or task.idempotency is None or task.idempotency.digest != idempotency.digest:
+        raise KeyReused("this Idempotency-Key was used for another request: send a new key")
+    return task

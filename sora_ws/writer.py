@@ -1,0 +1,73 @@
+"""The one way in which a stored task changes.
+
+`seq` is the fence: a change is saved only over the state that it was made from, and the loser
+of a race reads again and decides again. What is saved is published, in that order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from sora_ws.store import Stale, StoreUnavailable, TaskStore
+from sora_ws.task import Task
+
+log = logging.getLogger(__name__)
+
+INSIST_WAIT_MAX_S: Final = 5.0
+
+Change = Callable[[Task, int], Task]
+"""What becomes of a task at a time in ms; the task itself where nothing does."""
+
+
+class Gone(Exception):
+    """The task was deleted meanwhile."""
+
+
+class TaskWriter:
+    """Saves changes and tells them on: `publish` gets each state after it was saved."""
+
+    def __init__(self, store: TaskStore, clock: Callable[[], int], publish: Callable[[Task], None]) -> None:
+        self._store = store
+        self._now = clock
+        self._publish = publish
+
+    async def insert(self, task: Task) -> None:
+        """Store a new task. Raises DuplicateKey."""
+        await self._store.insert(task)
+        self._publish(task)
+
+    async def apply(self, task: Task, change: Callable[[Task, int], Task]) -> Task:
+        """Save what `change` makes of the task, and publish it where clients can see it.
+
+        `change` is asked again about the newer state when somebody else was faster. Raises
+        Gone where the task was deleted.
+        """
+        while True:
+            after = change(task, self._now())
+            try:
+                if after.seq != task.seq:
+                    await self._store.save(after, over_seq=task.seq)
+                    self._publish(after)
+                elif after.watch != task.watch:
+                    await self._store.reschedule(task.id, after.watch)
+            except Stale:
+                found = await self._store.find(task.id)
+                if found is None:
+                    raise Gone(task.id) from None
+                task = found
+                continue
+            return after
+
+    async def insist(self, task: Task, change: Callable[[Task, int], Task]) -> Task:
+        """As apply, for news that exists nowhere else: an absent store is waited for."""
+        wait = 0.1
+        while True:
+            try:
+                return await self.apply(task, change)
+            except StoreUnavailable as error:
+                log.warning("task %s waits for the store: %s", task.id, error)
+                await asyncio.sleep(wait)
+                wait = min(wait * 2, INSIST_WAIT_MAX_S)
