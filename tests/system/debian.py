@@ -14,15 +14,16 @@ import signal
 import socket
 import subprocess
 import tempfile
+import zlib
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 CHECKOUT: Final = Path(__file__).parents[2]
-CACHED_TREE: Final = CHECKOUT / ".cache" / "debian"
 PACKAGES: Final = (
-    "systemd,systemd-sysv,libnss-systemd,dbus,python3,python3-pip,make,ca-certificates,curl,iproute2"
+    "systemd,systemd-sysv,libnss-systemd,dbus,python3,python3-pip,make,ca-certificates,curl,nginx-light"
 )
+CACHED_TREE: Final = CHECKOUT / ".cache" / f"debian-{zlib.crc32(PACKAGES.encode()):08x}"
 BOOT_SECONDS_MAX: Final = 60
 POWER_OFF: Final = signal.SIGRTMIN + 4  # systemd(1): starts poweroff.target
 
