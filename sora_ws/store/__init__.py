@@ -1,16 +1,20 @@
 """The ports to what is remembered: tasks, users, keys. Their adapters stand in the files beside.
 
 Times are ms since the epoch. Every call has a deadline, and every failure of the database
-itself ends as `StoreUnavailable` or `StoreFull`, never as a driver's error.
+itself ends as `StoreUnavailable` or `StoreFull`, never as a driver's error. A call that ended
+so may have done its work all the same. Text and numbers that a database can't hold (lone
+surrogates, more than 64 bits, a NUL in a name) are a ValueError.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from sora_ws.task import Status, Task, Watch
+
+DEADLINE_SECONDS: Final = 5.0  # of every call but `open`
 
 
 class StoreError(Exception):
@@ -78,11 +82,17 @@ class TaskStore(Protocol):
     """
 
     async def insert(self, task: Task) -> None:
-        """Keep a new task. Raises DuplicateKey where (user, idempotency key) is taken."""
+        """Keep a new task. Raises DuplicateKey where (user, idempotency key) is taken.
+
+        A task that is kept already is a StoreError.
+        """
         ...
 
     async def save(self, task: Task, over_seq: int) -> None:
-        """Replace the task whose stored seq is `over_seq`, whole. Raises Stale."""
+        """Replace the task whose stored seq is `over_seq`. Raises Stale.
+
+        Its idempotency key stays as it is stored: what `forget_key` freed may belong to another.
+        """
         ...
 
     async def reschedule(self, task_id: str, watch: Watch) -> None:

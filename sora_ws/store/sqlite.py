@@ -18,6 +18,7 @@ import aiosqlite
 import msgspec
 
 from sora_ws.store import (
+    DEADLINE_SECONDS,
     DuplicateKey,
     Page,
     Stale,
@@ -30,7 +31,6 @@ from sora_ws.store import (
 )
 from sora_ws.task import Task, Watch
 
-DEADLINE_SECONDS: Final = 5.0
 BUSY_SECONDS: Final = 2.0  # how long a statement waits for another process's lock
 
 SCHEMA: Final = f"""
@@ -98,7 +98,7 @@ class SqliteStore:
                 await self.close()
 
     async def ping(self) -> None:
-        await self._read("SELECT 1")
+        await self._read("SELECT 1 FROM tasks LIMIT 1")
 
     async def close(self) -> None:
         lines = (self._reader, self._writer)

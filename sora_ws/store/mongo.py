@@ -1,0 +1,306 @@
+"""Tasks, users and keys in MongoDB, by motor: the one file that imports it.
+
+Collections `tasks`, `users`, `keys` and `meta`, the documents those of `documents.py` with
+their id or name as `_id`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import pymongo
+from bson import Int64
+from bson.codec_options import CodecOptions, TypeDecoder, TypeRegistry
+from motor.motor_asyncio import AsyncIOMotorClient
+from pymongo import IndexModel, WriteConcern
+from pymongo.errors import ConfigurationError, DuplicateKeyError, InvalidURI, OperationFailure, PyMongoError
+
+from sora_ws.store import (
+    DEADLINE_SECONDS,
+    DuplicateKey,
+    Page,
+    Stale,
+    StoreError,
+    StoreFull,
+    StoreUnavailable,
+    User,
+    UserExists,
+    documents,
+)
+from sora_ws.task import Task, Watch
+
+SELECTION_SECONDS: Final = 2.0  # how long each try of a call looks for a server that is not there
+LEAVE_SECONDS: Final = 1.0  # for telling the server that its sessions are over
+BUILD_SECONDS: Final = 600.0  # for an index over what an older version has left
+
+OUT_OF_DISK_SPACE: Final = 14031
+
+RELAXED: Final = WriteConcern(w=1)
+
+NEWEST_FIRST: Final = {"createdAt": -1, "_id": -1}
+OLDEST_FIRST: Final = {"createdAt": 1, "_id": 1}
+LONGEST_DUE_FIRST: Final = {"watch.nextLookAt": 1, "_id": 1}
+
+TASK_INDEXES: Final = (
+    IndexModel(
+        {"userId": 1, "idempotency.key": 1},
+        name="tasks_by_key",
+        unique=True,
+        partialFilterExpression={"idempotency.key": {"$exists": True}},
+    ),
+    IndexModel({"userId": 1} | NEWEST_FIRST, name="tasks_of_user"),
+    IndexModel({"userId": 1, "status": 1} | NEWEST_FIRST, name="tasks_of_user_by_status"),
+    IndexModel({"team": 1} | NEWEST_FIRST, name="tasks_of_team"),
+    IndexModel({"team": 1, "status": 1} | NEWEST_FIRST, name="tasks_of_team_by_status"),
+    *(
+        IndexModel({"live": 1} | keys, name=name, partialFilterExpression={"live": True})
+        for name, keys in {
+            "live_tasks": OLDEST_FIRST,
+            "live_tasks_of_user": {"userId": 1} | OLDEST_FIRST,
+            "live_tasks_of_team": {"team": 1} | OLDEST_FIRST,
+            "due_tasks": LONGEST_DUE_FIRST,
+        }.items()
+    ),
+)
+USER_INDEXES: Final = (
+    IndexModel({"disabled": 1, "_id": 1}, name="disabled_users", partialFilterExpression={"disabled": True}),
+)
+
+
+class _PlainInt(TypeDecoder):
+    """BSON's 64-bit integers as ints: `Int64` is a subclass that no JSON encoder takes."""
+
+    bson_type = Int64
+
+    def transform_bson(self, value: int) -> int:
+        return int(value)
+
+
+CODEC: CodecOptions[dict[str, Any]] = CodecOptions(type_registry=TypeRegistry([_PlainInt()]))
+
+
+class MongoStore:
+    """`Store` over the database that `url` names: `mongodb://HOST/NAME`, options as the driver's.
+
+    Raises ValueError for a URL that can't be read, and later for text and numbers that BSON
+    can't hold. Writes are acknowledged by the majority and its journals, but `reschedule`.
+    """
+
+    def __init__(self, url: str, *, deadline: float = DEADLINE_SECONDS) -> None:
+        self._url = url
+        self._deadline = deadline
+        self._client: Any = _client(url)  # takes the loop, and connects, with its first call
+        self._opened: Any = None
+
+    async def open(self) -> None:
+        if self._client is None:
+            self._client = _client(self._url)
+        database = self._client.get_default_database(codec_options=CODEC)
+        async with _answer_within(self._deadline):
+            meta = await database.meta.find_one({"_id": "format"})
+        documents.check_format(meta["format"] if meta else documents.FORMAT)
+        async with _answer_within(BUILD_SECONDS):
+            await database.tasks.create_indexes([*TASK_INDEXES])
+            await database.users.create_indexes([*USER_INDEXES])
+        async with _answer_within(self._deadline):
+            await database.meta.update_one(
+                {"_id": "format"}, {"$set": {"format": documents.FORMAT}}, upsert=True
+            )
+        self._opened = database
+
+    async def ping(self) -> None:
+        async with self._database() as database:
+            await database.command("ping")
+
+    async def close(self) -> None:
+        client, self._client, self._opened = self._client, None, None
+        if client is not None:
+            with pymongo.timeout(LEAVE_SECONDS):
+                await asyncio.to_thread(client.close)
+
+    async def insert(self, task: Task) -> None:
+        document = documents.task_to_document(task)
+        try:
+            async with self._database() as database:
+                await database.tasks.insert_one(_stored(document))
+        except DuplicateKeyError as error:
+            raise await self._conflict(task) from error
+
+    async def save(self, task: Task, over_seq: int) -> None:
+        document = documents.task_to_document(task)
+        del document["id"], document["idempotency"]
+        async with self._database() as database:
+            result = await database.tasks.update_one({"_id": task.id, "seq": over_seq}, {"$set": document})
+        if not result.matched_count:
+            raise Stale(f"task {task.id} is no longer at seq {over_seq}")
+
+    async def reschedule(self, task_id: str, watch: Watch) -> None:
+        document = documents.watch_to_document(watch)
+        async with self._database() as database:
+            tasks = database.tasks.with_options(write_concern=RELAXED)
+            await tasks.update_one({"_id": task_id, "live": True}, {"$set": {"watch": document}})
+
+    async def find(self, task_id: str) -> Task | None:
+        return await self._task({"_id": task_id})
+
+    async def find_by_key(self, user_id: str, key: str) -> Task | None:
+        return await self._task({"userId": user_id, "idempotency.key": key})
+
+    async def forget_key(self, task_id: str) -> None:
+        async with self._database() as database:
+            await database.tasks.update_one({"_id": task_id}, {"$set": {"idempotency": None}})
+
+    async def list(self, page: Page) -> Sequence[Task]:
+        return await self._tasks(_filter(page), NEWEST_FIRST, page.limit)
+
+    async def live(self, *, user_id: str | None = None, team: str | None = None) -> Sequence[Task]:
+        wanted: dict[str, Any] = {"live": True}
+        if user_id is not None:
+            wanted["userId"] = user_id
+        if team is not None:
+            wanted["team"] = team
+        return await self._tasks(wanted, OLDEST_FIRST)
+
+    async def count_live(self, user_id: str | None = None) -> int:
+        wanted = {"live": True} if user_id is None else {"live": True, "userId": user_id}
+        async with self._database() as database:
+            return int(await database.tasks.count_documents(wanted))
+
+    async def due(self, until: int, limit: int) -> Sequence[Task]:
+        wanted = {"live": True, "watch.nextLookAt": {"$lte": until}}
+        return await self._tasks(wanted, LONGEST_DUE_FIRST, limit)
+
+    async def delete(self, task_id: str) -> None:
+        async with self._database() as database:
+            await database.tasks.delete_one({"_id": task_id})
+
+    async def add_user(self, user: User) -> None:
+        document = documents.user_to_document(user)
+        try:
+            async with self._database() as database:
+                await database.users.insert_one({"_id": user.name} | document)
+        except DuplicateKeyError as error:
+            raise UserExists(user.name) from error
+
+    async def find_user(self, name: str) -> User | None:
+        async with self._database() as database:
+            document = await database.users.find_one({"_id": name})
+        return documents.user_from_document(document) if document else None
+
+    async def replace_user(self, user: User) -> None:
+        document = documents.user_to_document(user)
+        async with self._database() as database:
+            await database.users.replace_one({"_id": user.name}, document)
+
+    async def users(self) -> Sequence[User]:
+        async with self._database() as database:
+            found = await database.users.find(sort={"_id": 1}).to_list(None)
+        return [documents.user_from_document(document) for document in found]
+
+    async def disabled_users(self) -> frozenset[str]:
+        async with self._database() as database:
+            found = await database.users.find({"disabled": True}, {"_id": 1}).to_list(None)
+        return frozenset(document["_id"] for document in found)
+
+    async def keep(self, name: str, candidate: str) -> str:
+        try:
+            async with self._database() as database:
+                await database.keys.insert_one({"_id": name, "secret": candidate})
+        except DuplicateKeyError:
+            async with self._database() as database:
+                kept = await database.keys.find_one({"_id": name})
+            return str(kept["secret"])
+        return candidate
+
+    async def _conflict(self, task: Task) -> StoreError:
+        taken = await self.find_by_key(task.user_id, task.idempotency.key) if task.idempotency else None
+        return DuplicateKey(taken) if taken else StoreError(f"task {task.id} is there already")
+
+    async def _task(self, wanted: Mapping[str, Any]) -> Task | None:
+        async with self._database() as database:
+            document = await database.tasks.find_one(wanted)
+        return _task(document) if document else None
+
+    async def _tasks(
+        self, wanted: Mapping[str, Any], order: Mapping[str, int], limit: int | None = None
+    ) -> Sequence[Task]:
+        if limit == 0:  # which means "all" to MongoDB
+            return []
+        async with self._database() as database:
+            found = await database.tasks.find(wanted, sort=order, limit=limit or 0).to_list(None)
+        return [_task(document) for document in found]
+
+    @asynccontextmanager
+    async def _database(self) -> AsyncIterator[Any]:
+        if self._opened is None:
+            raise StoreUnavailable("the database is not open")
+        async with _answer_within(self._deadline):
+            yield self._opened
+
+
+@asynccontextmanager
+async def _answer_within(seconds: float) -> AsyncIterator[None]:
+    """Gives the calls inside a deadline, and says in the port's words what went wrong.
+
+    DuplicateKeyError is left to who expects it.
+    """
+    try:
+        # The driver's own timeout reaches its threads and the server, asyncio's those who wait
+        # for a thread.
+        with pymongo.timeout(seconds):
+            async with asyncio.timeout(seconds):
+                yield
+    except TimeoutError as error:
+        raise StoreUnavailable("MongoDB took too long") from error
+    except OverflowError as error:
+        raise ValueError("an integer of more than 64 bits can't be stored") from error
+    except DuplicateKeyError:
+        raise
+    except OperationFailure as error:
+        if error.code == OUT_OF_DISK_SPACE:
+            raise StoreFull(str(error)) from error
+        raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
+    except PyMongoError as error:
+        raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
+
+
+def _client(url: str) -> Any:
+    try:
+        client: Any = AsyncIOMotorClient(
+            url,
+            appname="sora-ws",
+            serverSelectionTimeoutMS=int(SELECTION_SECONDS * 1000),
+            connectTimeoutMS=int(SELECTION_SECONDS * 1000),
+            w="majority",
+            journal=True,
+            readPreference="primary",
+        )
+        client.get_default_database()
+    except (InvalidURI, ConfigurationError, ValueError):
+        # The driver's own sentence may quote a password that was not encoded.
+        raise ValueError(
+            "a MongoDB database is mongodb://HOST/NAME, special characters percent-encoded"
+        ) from None
+    return client
+
+
+def _filter(page: Page) -> dict[str, Any]:
+    wanted: dict[str, Any] = {"userId": page.user_id} if page.team is None else {"team": page.team}
+    if page.status is not None:
+        wanted["status"] = page.status.value
+    if page.before is not None:
+        created_at, task_id = page.before
+        wanted["createdAt"] = {"$lte": created_at}
+        wanted["$or"] = [{"createdAt": {"$lt": created_at}}, {"_id": {"$lt": task_id}}]
+    return wanted
+
+
+def _stored(document: documents.Document) -> documents.Document:
+    return {"_id": document.pop("id")} | document
+
+
+def _task(document: documents.Document) -> Task:
+    return documents.task_from_document({"id": document.pop("_id")} | document)
