@@ -23,8 +23,8 @@ import msgspec
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from sora_ws.settings import Secret
-from sora_ws.store import StoreUnavailable, User, UserExists, UserStore
+from sora_ws.settings import Secret, Settings
+from sora_ws.store import KeyStore, StoreUnavailable, User, UserExists, UserStore
 from sora_ws.task import Viewer
 
 log = logging.getLogger(__name__)
@@ -171,6 +171,11 @@ class Tokens:
         if self._key is None:
             raise StoreUnavailable("the key of the tokens has not come from the store yet")
         return self._key.reveal()
+
+
+async def jwt_key(keys: KeyStore, settings: Settings) -> Secret:
+    """JWT_SECRET, else the key that is made once for all instances. Raises StoreUnavailable."""
+    return settings.jwt_secret or Secret(await keys.keep("jwt_secret", secrets.token_hex(32)))
 
 
 def _identity(claims: _Claims, now: float) -> Identity:
