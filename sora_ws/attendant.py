@@ -39,6 +39,9 @@ class Patience:
     archive_ms: int = 600_000
 
 
+PATIENCE: Final = Patience()
+
+
 class Attendant:
     """Takes one task one step further; never raises for what a provider answers.
 
@@ -55,7 +58,7 @@ class Attendant:
         media: MediaStore,
         rhythm: Rhythm,
         clock: Callable[[], int],
-        patience: Patience = Patience(),
+        patience: Patience = PATIENCE,
     ) -> None:
         self._store = store
         self._writer = writer

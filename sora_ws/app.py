@@ -1,0 +1,373 @@
+"""The composition: builds every part from `Settings`, starts, drains, stops.
+
+The only file that knows all of them. Parts that need the store's keys are built when the store
+has answered; until then the port is open and says 503.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import dataclasses
+import logging
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from typing import Any, Final
+
+from tornado.httpserver import HTTPServer
+from tornado.ioloop import IOLoop, PeriodicCallback
+from tornado.web import Application
+
+from sora_ws import __version__, systemd
+from sora_ws.attendant import PATIENCE, Attendant, Patience
+from sora_ws.auth import ADMIN, Accounts, Tokens, jwt_key
+from sora_ws.clock import Clock
+from sora_ws.listening import is_beyond_loopback, open_sockets, raise_open_files
+from sora_ws.media import FileMedia, Links, MediaStore
+from sora_ws.poller import Poller
+from sora_ws.provider import VideoProvider
+from sora_ws.provider.openai_videos import OpenAIVideos
+from sora_ws.provider.simulator import Simulator
+from sora_ws.push.commands import Commands
+from sora_ws.push.handler import PushHandler
+from sora_ws.push.hub import Hub
+from sora_ws.push.lines import Lines
+from sora_ws.push.messages import Presenter, Stats
+from sora_ws.rest import RestContext, log_request, routes, waiting_routes
+from sora_ws.rhythm import Rhythm
+from sora_ws.service import VideoService
+from sora_ws.settings import Settings, WrongSetting
+from sora_ws.store import NewerFormat, Store, StoreError
+from sora_ws.store.mongo import MongoStore
+from sora_ws.store.sqlite import SqliteStore
+from sora_ws.writer import TaskWriter
+
+log = logging.getLogger(__name__)
+
+EX_CONFIG: Final = 78
+"""sysexits.h: a setting is wrong, and starting again won't help."""
+
+STORE_RETRY_S: Final = 1.0
+DISABLED_EVERY_MS: Final = 1_000
+HEADER_BYTES_MAX: Final = 16_384
+IDLE_S: Final = 75.0
+
+
+def make_store(settings: Settings) -> Store:
+    """The database that the settings name, not opened yet."""
+    path = settings.sqlite_path
+    return SqliteStore(path) if path is not None else MongoStore(settings.database_url or "")
+
+
+def make_provider(settings: Settings) -> VideoProvider:
+    """The videos API that the settings name. Raises WrongSetting where they name none."""
+    if settings.sora_api_base_url is None:
+        raise WrongSetting("SORA_API_BASE_URL is not set: the built-in simulator makes the videos")
+    return OpenAIVideos(settings.sora_api_base_url, settings.sora_api_key)
+
+
+class App:
+    """One server, from start to stop. Both may be called once."""
+
+    def __init__(self, settings: Settings, *, patience: Patience = PATIENCE) -> None:
+        self.settings = settings
+        self.first_password: str | None = None
+        self._patience = patience
+        self._clock = Clock()
+        self._stack = AsyncExitStack()
+        self._server: HTTPServer | None = None
+        self._lines: Lines | None = None
+        self._poller: Poller | None = None
+        self._composing: asyncio.Task[None] | None = None
+        self._is_stopping = False
+
+    @property
+    def url(self) -> str:
+        """Where people find it: PUBLIC_URL, or by its port on this machine."""
+        return self.settings.public_url or f"http://localhost:{self.settings.port}"
+
+    async def start(self) -> None:
+        """Listen, and answer 503 until the store is there. Raises WrongSetting."""
+        use_steady_time(IOLoop.current())
+        sockets = open_sockets(self.settings)
+        self.settings = dataclasses.replace(
+            self.settings,
+            port=sockets[0].getsockname()[1],
+            max_connections=raise_open_files(self.settings.max_connections),
+        )
+        self._server = HTTPServer(
+            Application(waiting_routes(), log_function=log_request),
+            idle_connection_timeout=IDLE_S,
+            max_header_size=HEADER_BYTES_MAX,
+            # Handlers lower it to what their body may have; more than this is cut off unread.
+            max_body_size=self.settings.max_body_bytes,
+            max_buffer_size=self.settings.max_body_bytes + HEADER_BYTES_MAX,
+        )
+        self._server.add_sockets(sockets)
+        self._stack.callback(self._server.stop)
+        self._keep_watchdog_fed()
+        self._composing = asyncio.create_task(self._compose())
+
+    async def ready(self) -> None:
+        """Returns when the store has answered and everything is served. Raises NewerFormat."""
+        if self._composing is not None:
+            await asyncio.shield(self._composing)
+
+    async def stop(self) -> None:
+        """Take leave within DRAIN_SECONDS; what is under way ends or goes on after the next start."""
+        if self._is_stopping:
+            return
+        self._is_stopping = True
+        seconds = self.settings.drain_seconds
+        if self._composing is not None:
+            self._composing.cancel()
+        if self._server is not None:
+            self._server.stop()
+        await asyncio.gather(
+            self._lines.drain(seconds) if self._lines else asyncio.sleep(0),
+            self._poller.stop(grace_s=seconds) if self._poller else asyncio.sleep(0),
+        )
+        await self._stack.aclose()
+
+    async def _compose(self) -> None:
+        """Build everything that needs the store's keys, and serve it."""
+        store = make_store(self.settings)
+        self._stack.push_async_callback(store.close)
+        await _open(store)
+        tokens = Tokens(self.settings.jwt_expires_in, await jwt_key(store, self.settings))
+        accounts = Accounts(store)
+        self.first_password = await accounts.ensure_admin()
+        links = Links(await _links_key(store), self.url)
+        presenter = Presenter(self.settings.message_language, links)
+        hub = Hub(presenter, self._clock)
+        media = FileMedia(self.settings.state_dir / "media")
+        await media.sweep()
+
+        attendant, service = self._tasks(store, media, await self._provider(), hub)
+        stats = self._push(store, hub, service, tokens)
+        self._watch_for_disabled(store, tokens)
+        context = RestContext(
+            settings=self.settings,
+            tokens=tokens,
+            accounts=accounts,
+            service=service,
+            presenter=presenter,
+            links=links,
+            media=media,
+            stats=stats,
+            clock=self._clock,
+            readiness=lambda: self._readiness(store, attendant),
+        )
+        self._serve(routes(context))
+
+    def _tasks(
+        self, store: Store, media: MediaStore, provider: VideoProvider, hub: Hub
+    ) -> tuple[Attendant, VideoService]:
+        """What looks after tasks, started, and what users do with them."""
+        settings = self.settings
+        writer = TaskWriter(store, self._clock, hub.publish)
+        attendant = Attendant(
+            store=store,
+            writer=writer,
+            provider=provider,
+            media=media,
+            rhythm=Rhythm(settings.sora_poll_min_interval, settings.sora_poll_interval),
+            clock=self._clock,
+            patience=self._patience,
+        )
+        self._poller = Poller(store, attendant, self._clock)
+        service = VideoService(
+            store=store,
+            writer=writer,
+            media=media,
+            clock=self._clock,
+            attend=self._poller.nudge,
+            stop_job=attendant.stop_job,
+            tasks_per_user_max=settings.max_tasks_per_user,
+            simulated=settings.simulates,
+        )
+        self._stack.push_async_callback(service.close)
+        self._poller.start()
+        return attendant, service
+
+    def _push(
+        self, store: Store, hub: Hub, service: VideoService, tokens: Tokens
+    ) -> Callable[[], Awaitable[Stats]]:
+        """The open lines, started, and where their figures come from."""
+        settings = self.settings
+        time = asyncio.get_running_loop().time
+        lines = Lines(settings, hub, time, self._clock)
+
+        async def stats() -> Stats:
+            return Stats(
+                connected_clients=lines.connected,
+                authenticated_clients=lines.authenticated,
+                subscriptions=hub.subscriptions,
+                active_tasks=await store.count_live(),
+                messages_sent=lines.messages_sent,
+                messages_per_second=lines.messages_per_second,
+                slow_consumers=lines.slow,
+                uptime=lines.uptime,
+            )
+
+        commands = Commands(
+            lines=lines,
+            hub=hub,
+            service=service,
+            tokens=tokens,
+            stats=stats,
+            time=time,
+            clock=self._clock,
+            subscriptions_max=settings.max_subscriptions,
+            messages_per_second_max=settings.max_messages_per_second,
+        )
+        lines.handle = commands.handle
+        lines.start()
+        self._lines = lines
+        self._stack.callback(lines.stop)
+        return stats
+
+    async def _provider(self) -> VideoProvider:
+        """The provider that the settings name, or the simulator on a port of its own."""
+        settings = self.settings
+        if settings.sora_api_base_url is not None:
+            provider = make_provider(settings)
+        else:
+            simulator = Simulator(settings.sora_simulator_seconds, settings.message_language)
+            provider = OpenAIVideos(await simulator.start(), None)
+            self._stack.push_async_callback(simulator.stop)
+        self._stack.push_async_callback(provider.close)
+        return provider
+
+    def _serve(self, handlers: list[Any]) -> None:
+        if self._server is None or self._lines is None:
+            return
+        door = (r"/ws", PushHandler, {"lines": self._lines, "settings": self.settings})
+        self._server.request_callback = Application([door, *handlers], log_function=log_request)
+
+    async def _readiness(self, store: Store, attendant: Attendant) -> str | None:
+        """Why no new work should be sent here, None where nothing stands against it."""
+        if self._is_stopping:
+            return "the server stops"
+        try:
+            await store.ping()
+        except StoreError:
+            return "the database is away"
+        return None
+
+    def _watch_for_disabled(self, store: Store, tokens: Tokens) -> None:
+        async def look() -> None:
+            # The command line disables users in the store, past this process.
+            with contextlib.suppress(StoreError):  # the poller says when the store is away
+                fresh = tokens.refresh_disabled(await store.disabled_users())
+                if self._lines is not None:
+                    self._lines.shut_out(fresh)
+
+        watch = PeriodicCallback(look, DISABLED_EVERY_MS)
+        watch.start()
+        self._stack.callback(watch.stop)
+
+    def _keep_watchdog_fed(self) -> None:
+        """From the loop itself: a loop that hangs must not look alive."""
+        interval = systemd.watchdog_interval()
+        if interval is not None:
+            feeding = PeriodicCallback(lambda: systemd.notify("WATCHDOG=1"), interval * 1000)
+            feeding.start()
+            self._stack.callback(feeding.stop)
+
+
+def use_steady_time(loop: IOLoop) -> None:
+    """Give the IOLoop the monotonic clock.
+
+    PeriodicCallback counts in `IOLoop.time`, which is wall time: set back by an hour, every
+    beat and every look would stand still for that hour. Before anything is scheduled.
+    """
+    loop.time = asyncio.get_running_loop().time  # type: ignore[method-assign]
+
+
+async def _open(store: Store) -> None:
+    """Wait until the store is there. Raises NewerFormat."""
+    told = False
+    while True:
+        try:
+            await store.open()
+        except NewerFormat:
+            raise
+        except StoreError as error:
+            if not told:
+                log.warning("waiting for the database: %s", error, extra={"action": "store_away"})
+            told = True
+            await asyncio.sleep(STORE_RETRY_S)
+        else:
+            return
+
+
+async def _links_key(store: Store) -> bytes:
+    return base64.b64decode(await store.keep("links", base64.b64encode(secrets.token_bytes(32)).decode()))
+
+
+def serve(settings: Settings, warnings: Sequence[str] = ()) -> int:
+    """Run a server until SIGTERM or SIGINT; returns the exit status."""
+    for warning in warnings:
+        log.warning(warning)
+    try:
+        return asyncio.run(_serve(App(settings)))
+    except WrongSetting as error:
+        print(f"sora-ws: {error}", file=sys.stderr)
+        return EX_CONFIG
+    except NewerFormat as error:
+        print(f"sora-ws: {error}", file=sys.stderr)
+        return EX_CONFIG
+
+
+async def _serve(app: App) -> int:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    await app.start()
+    systemd.notify("READY=1", "STATUS=Waiting for the database")
+    _say_where(app.settings, app.url)
+    ready = asyncio.create_task(app.ready())
+    stopped = asyncio.create_task(stopping.wait())
+    await asyncio.wait((ready, stopped), return_when=asyncio.FIRST_COMPLETED)
+    if ready.done():
+        ready.result()
+        systemd.notify("STATUS=Serving")
+        _hand_out_password(app)
+        await stopped
+    ready.cancel()
+    systemd.notify("STOPPING=1")
+    await app.stop()
+    return 0
+
+
+def _say_where(settings: Settings, url: str) -> None:
+    print(f"sora-ws {__version__}")
+    print(f"  page       {url}/")
+    print(f"  WebSocket  {url.replace('http', 'ws', 1)}/ws", flush=True)
+    if is_beyond_loopback(settings.host) and settings.public_url is None:
+        log.warning("PUBLIC_URL is not set: links to videos lead to %s, which others can't reach", url)
+    if settings.simulates:
+        level = logging.ERROR if is_beyond_loopback(settings.host) else logging.WARNING
+        log.log(level, "the built-in simulator makes the videos: set SORA_API_BASE_URL for real ones")
+
+
+def _hand_out_password(app: App) -> None:
+    """The first password, once: on the terminal, or under systemd in a file that only root can read."""
+    password = app.first_password
+    if password is None:
+        return
+    if "STATE_DIRECTORY" not in os.environ:
+        print(f"  sign in    {ADMIN}, with this first password, shown once")
+        print(f"password: {password}", flush=True)
+        return
+    file = app.settings.state_dir / "password"
+    file.touch(mode=0o600)
+    file.write_text(f"password: {password}\n", encoding="ascii")
+    log.info("the first password of %s is in %s", ADMIN, file)

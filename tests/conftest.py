@@ -1,0 +1,39 @@
+"""What every test may use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from sora_ws.settings import Settings, setting_name
+from tests.server import Server
+
+for setting in fields(Settings):
+    os.environ.pop(setting_name(setting), None)  # nobody's own settings reach a test
+
+StartServer = Callable[..., Server]
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[StartServer]:
+    """Starts real server processes: `start_server(SETTING="value")`; all are gone afterwards."""
+    servers: list[Server] = []
+
+    def start(*, wait: bool = True, **settings: str) -> Server:
+        server = Server(tmp_path / f"state{len(servers)}", settings)
+        servers.append(server)
+        return server.start(wait=wait)
+
+    yield start
+    for server in servers:
+        server.kill()
+
+
+@pytest.fixture
+def server(start_server: StartServer) -> Server:
+    """One server with fast settings."""
+    return start_server()
