@@ -52,7 +52,12 @@ class Fence:
         turn = self._turns.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(self.at_once))
         async with turn:
             process = await asyncio.create_subprocess_exec(
-                *self._command(module, arguments), stdin=DEVNULL, stdout=PIPE, stderr=PIPE, env=_environment()
+                *self._command(module, arguments),
+                stdin=DEVNULL,
+                stdout=PIPE,
+                stderr=PIPE,
+                env=_environment(),
+                start_new_session=True,  # a Ctrl-C is the server's, which then ends its children
             )
             try:
                 return await _outcome(process, self.seconds + PARENT_PATIENCE)

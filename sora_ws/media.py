@@ -114,11 +114,14 @@ class FileMedia:
             return None
 
     async def delete(self, task_id: str) -> None:
+        partial = self.partial(task_id)
         doomed = [
             self._path(f"{task_id}.mp4"),
             self._path(f"{task_id}.jpg"),
             self._reference(task_id),
-            *self._scratch.glob(f"{task_id}*"),
+            partial,
+            partial.with_suffix(".jpg"),
+            partial.with_suffix(".reference"),
         ]
         await asyncio.to_thread(_remove, doomed)
 
@@ -206,7 +209,7 @@ class _Facts(msgspec.Struct):
 
 
 async def archive(store: MediaStore, task_id: str, partial: Path) -> Video:
-    """Look at the downloaded file, and keep it and a thumbnail of it.
+    """Look at the downloaded file, and keep it and a thumbnail of it. The file is gone afterwards.
 
     Raises Unplayable where it is no video, OSError where it can't be kept.
     """
@@ -214,11 +217,11 @@ async def archive(store: MediaStore, task_id: str, partial: Path) -> Video:
     try:
         facts, has_thumbnail = await _probe(partial, picture)
         size = await asyncio.to_thread(lambda: partial.stat().st_size)
-        if has_thumbnail:
+        if has_thumbnail:  # first: where the video is, its thumbnail is
             await store.keep(f"{task_id}.jpg", picture)
         await store.keep(f"{task_id}.mp4", partial)
     finally:
-        _remove([picture])
+        await asyncio.to_thread(_remove, [picture, partial])
     return Video(facts.duration, size, facts.width, facts.height, has_thumbnail)
 
 

@@ -23,9 +23,9 @@ from PIL import Image, ImageDraw, ImageFilter
 from sora_ws.provider.lettering import fit, spell
 
 SIGNATURE: Final = "sora-ws simulator"
-LOOP_SECONDS: Final = 6  # the picture comes back to its start, so a longer film costs no more
+LOOP_SECONDS: Final = 4  # the picture comes back to its start, so a longer film costs no more
 RATE_MAX: Final = 24
-PIXELS_PER_SECOND: Final = 1280 * 720 * 24  # larger pictures come at a lower rate
+PIXELS_PER_SECOND: Final = 1920 * 1080 * 20  # larger pictures come at a lower rate
 CANVAS: Final = 128  # the longer side of what is drawn, before it is made soft and large
 GLOWS: Final = 4
 RIM: Final = 181  # what Image.radial_gradient has in the middle of its sides
@@ -58,8 +58,8 @@ def _stream(
 ) -> VideoStream:
     # No B-frames and one keyframe a loop: so the loop's packets can be written again and again.
     options = {
-        "preset": "ultrafast",
-        "crf": "19",
+        "preset": "veryfast",
+        "crf": "21",
         "x264-params": f"keyint={loop}:scenecut=0:bframes=0:aq-mode=1",
     }
     stream = container.add_stream("libx264", rate=rate, options=options)

@@ -66,7 +66,7 @@ class FilmShelf:
 
     def _make_room(self) -> None:
         done = [name for name, drawing in self._drawings.items() if drawing.done()]
-        for name in done[: len(self._drawings) - KEPT_MAX]:
+        for name in done[: max(0, len(self._drawings) - KEPT_MAX)]:
             del self._drawings[name]
             (self.folder / name).unlink(missing_ok=True)
 

@@ -78,7 +78,8 @@ def _sized(face: Face, size: int) -> ImageFont.FreeTypeFont:
 @cache
 def _has(face: Face, letter: str) -> bool:
     """Whether the letter looks like anything, and other than the font's mark for "not here"."""
-    font = face.at(TRIAL_SIZE)
+    # Without a layout engine, which would put marks on a circle of its own.
+    font = face.at(TRIAL_SIZE).font_variant(layout_engine=ImageFont.Layout.BASIC)
     drawn = bytes(font.getmask(letter))
     return any(drawn) and drawn != bytes(font.getmask("\U0010ffff"))
 
@@ -170,11 +171,26 @@ def _chosen(letters: frozenset[str], available: Iterable[Face]) -> list[Face]:
 def _in_faces(word: str, chosen: Sequence[Face]) -> Line:
     if word.isspace():
         return (Run(" ", chosen[0]),)
-    placed = [found for letter in word for found in _placed(letter, chosen)]
+    placed = [found for letter in _letters(word) for found in _placed(letter, chosen)]
     return tuple(
         Run("".join(letter for letter, _ in group), face)
         for face, group in groupby(placed, key=lambda found: found[1])
     )
+
+
+def _letters(word: str) -> list[str]:
+    """Each with the marks above and below it, which alone would be drawn on a dotted circle."""
+    letters: list[str] = []
+    for character in word:
+        if letters and _is_mark(character):
+            letters[-1] += character
+        else:
+            letters.append(character)
+    return letters
+
+
+def _is_mark(character: str) -> bool:
+    return unicodedata.category(character).startswith("M")
 
 
 def _placed(letter: str, chosen: Sequence[Face]) -> list[tuple[str, Face]]:
@@ -182,12 +198,12 @@ def _placed(letter: str, chosen: Sequence[Face]) -> list[tuple[str, Face]]:
     face = _face_with(letter, chosen)
     if face:
         return [(letter, face)]
-    parts = unicodedata.normalize("NFKD", letter)
+    parts = [part for part in unicodedata.normalize("NFKD", letter) if not _is_mark(part)]
     return [(part, face) for part in parts if (face := _face_with(part, chosen))]
 
 
 def _face_with(letter: str, chosen: Sequence[Face]) -> Face | None:
-    return next((face for face in chosen if face.has(letter)), None)
+    return next((face for face in chosen if all(face.has(part) for part in letter)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +253,7 @@ def _wrapped(words: Sequence[Line], width: int, size: int) -> Iterator[Line]:
         if line and width_of(line + word, size) > width:
             yield _trimmed(line)
             line = ()
-        if line or not _is_space(word):
+        if not (_is_space(word) and _is_space(line[-1:])):
             line += word
     if line:
         yield _trimmed(line)
@@ -248,6 +264,7 @@ def _trimmed(line: Line) -> Line:
 
 
 def _is_space(word: Line) -> bool:
+    """True of nothing at all, too."""
     return all(run.text.isspace() for run in word)
 
 
