@@ -228,7 +228,8 @@ class Task:
 
     `seq` is the time of the last change that clients can see, and always more than the one
     before: the store's optimistic lock, and what puts pushes in order everywhere.
-    `accepted_at` is when the provider took the job, `started_at` when it began to work.
+    `step` is the last of the four steps that was reached, also after the end. `accepted_at` is when
+    the provider took the job, `started_at` when it began to work.
     """
 
     id: str
@@ -239,6 +240,7 @@ class Task:
     watch: Watch
     team: str | None = None
     state: State = State.SUBMITTING
+    step: State = State.SUBMITTING
     progress: int = 0
     progress_source: ProgressSource = ProgressSource.PROVIDER
     overdue: bool = False
@@ -284,17 +286,6 @@ class Task:
         return self.state in LIVE
 
     @property
-    def step(self) -> State:
-        """The last of the four steps that was reached, also after the end."""
-        if self.is_live:
-            return self.state
-        if self.state is State.COMPLETED:
-            return State.ARCHIVING
-        if self.started_at is not None:
-            return State.RENDERING
-        return State.QUEUED if self.accepted_at is not None else State.SUBMITTING
-
-    @property
     def metrics(self) -> Metrics | None:
         """How long it waited and worked, in whole seconds; None while it lives."""
         if self.finished_at is None:
@@ -325,6 +316,7 @@ class Task:
         after = replace(
             self,
             state=state,
+            step=state,
             progress=progress,
             progress_source=source,
             overdue=state is State.RENDERING and (self.overdue or seen.overdue),
@@ -337,7 +329,7 @@ class Task:
         """The provider took the job: its id is kept for ever, whatever later answers call it."""
         state = self._next(Event.ACCEPTED)
         return (
-            replace(self, job_id=job_id, state=state, accepted_at=now)
+            replace(self, job_id=job_id, state=state, step=state, accepted_at=now)
             .observe(seen, now)
             ._moved(now, self.seq)
         )
