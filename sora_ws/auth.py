@@ -42,7 +42,7 @@ PASSWORD_LENGTH_MIN: Final = 8
 PASSWORD_LENGTH_MAX: Final = 1024
 HASHES_AT_ONCE: Final = 2  # each takes 64 MiB and a core
 ADMIN: Final = "admin"
-ADMIN_PASSWORD_LENGTH: Final = 24
+RANDOM_PASSWORD_LENGTH: Final = 24
 
 
 class AuthError(Exception):
@@ -219,6 +219,12 @@ def _word(value: object) -> str:
     return value.lower() if isinstance(value, str) else ""
 
 
+def random_password() -> str:
+    """A password that nobody guesses: 24 of a–z0–9, about 124 bits."""
+    alphabet = string.ascii_lowercase + string.digits
+    return "".join(secrets.choice(alphabet) for _ in range(RANDOM_PASSWORD_LENGTH))
+
+
 class Accounts:
     """The users of this server and their passwords, which are kept as argon2id hashes."""
 
@@ -264,12 +270,15 @@ class Accounts:
         """Shut the user out; done twice it is done once. Raises AccountError where there is no such user."""
         await self._users.replace_user(replace(await self._find(name), disabled=True))
 
+    async def enable(self, name: str) -> None:
+        """Let a disabled user in again. Raises AccountError where there is no such user."""
+        await self._users.replace_user(replace(await self._find(name), disabled=False))
+
     async def ensure_admin(self) -> str | None:
         """Make the first user where there is none: its password, which is told this once, else None."""
         if await self._users.users():
             return None
-        alphabet = string.ascii_lowercase + string.digits
-        password = "".join(secrets.choice(alphabet) for _ in range(ADMIN_PASSWORD_LENGTH))
+        password = random_password()
         try:
             await self.add(ADMIN, password)
         except AccountError:  # another instance was faster, and tells its own password
