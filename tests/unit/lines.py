@@ -1,0 +1,104 @@
+"""A connection without a socket: what it writes is kept and read back by somebody else's parser."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable
+from typing import Any
+
+from websockets.frames import Frame, Opcode
+from websockets.streams import StreamReader
+
+from sora_ws.push.connection import Connection
+from sora_ws.push.messages import Presenter
+from sora_ws.settings import Language
+
+
+class Wire:
+    """A transport that takes everything, or stalls after the next write."""
+
+    def __init__(self) -> None:
+        self.sent = b""
+        self.writes = 0
+        self.stalls = False
+        self.finished = False
+        self.aborted = False
+
+    def write(self, data: bytes) -> bool:
+        self.sent += data
+        self.writes += 1
+        return not self.stalls
+
+    def finish(self) -> None:
+        self.finished = True
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def take(self) -> list[Frame]:
+        """The frames written since the last time."""
+        reader = StreamReader()
+        reader.feed_data(self.sent)
+        reader.feed_eof()
+        self.sent = b""
+        found: list[Frame] = []
+        while True:
+            at_end = reader.at_eof()
+            try:
+                next(at_end)
+            except StopIteration as done:
+                if done.value:
+                    return found
+            parsing = Frame.parse(reader.read_exact, mask=False, max_size=None)
+            try:
+                next(parsing)
+            except StopIteration as done:
+                found.append(done.value)
+
+    def messages(self) -> list[dict[str, Any]]:
+        """The JSON of the text frames among them."""
+        return [json.loads(bytes(frame.data)) for frame in self.take() if frame.opcode is Opcode.TEXT]
+
+
+class Ear:
+    """A listener that keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.closing: list[Connection] = []
+
+    def on_text(self, connection: Connection, text: str) -> Awaitable[None] | None:
+        self.texts.append(text)
+        return None
+
+    def on_closing(self, connection: Connection) -> None:
+        self.closing.append(connection)
+
+
+class Address:
+    """Links that lead nowhere."""
+
+    def video(self, task_id: str) -> str:
+        return f"http://localhost/media/{task_id}.mp4"
+
+    def thumbnail(self, task_id: str) -> str:
+        return f"http://localhost/media/{task_id}.jpg"
+
+
+def presenter(language: Language = "en") -> Presenter:
+    return Presenter(language, Address())
+
+
+def open_line(send_bytes_max: int = 1 << 20, ear: Ear | None = None) -> tuple[Connection, Wire, Ear]:
+    """A connection, what it writes, and who listens to it."""
+    wire, ear = Wire(), ear or Ear()
+    connection = Connection(
+        wire,
+        ear,
+        lambda: 0.0,
+        address="127.0.0.1",
+        message_bytes_max=65_536,
+        send_bytes_max=send_bytes_max,
+        bucket=1000,
+    )
+    return connection, wire, ear

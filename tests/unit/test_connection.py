@@ -1,0 +1,164 @@
+"""One line: order, conflation, limits and the close."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from websockets.frames import Close, Frame, Opcode
+
+from sora_ws.push.connection import Connection
+from sora_ws.push.messages import CloseCode
+from tests.unit.lines import Ear, open_line
+
+
+def from_client(opcode: Opcode, data: bytes) -> bytes:
+    return Frame(opcode, data).serialize(mask=True)
+
+
+def text_frame(text: str) -> bytes:
+    return Frame(Opcode.TEXT, text.encode()).serialize(mask=False)
+
+
+def texts(frames: list[Frame]) -> list[str]:
+    return [bytes(frame.data).decode() for frame in frames if frame.opcode is Opcode.TEXT]
+
+
+def close_code(frames: list[Frame]) -> int:
+    assert frames[-1].opcode is Opcode.CLOSE
+    return int(Close.parse(bytes(frames[-1].data)).code)
+
+
+@pytest.mark.gen_test
+async def test_messages_are_handled_in_order() -> None:
+    """The second is not begun before the first is done, however slow that is."""
+    release = asyncio.Event()
+    done: list[str] = []
+
+    class Slow(Ear):
+        def on_text(self, connection: Connection, text: str) -> asyncio.Task[None]:
+            async def handle() -> None:
+                if text == "first":
+                    await release.wait()
+                done.append(text)
+
+            return asyncio.ensure_future(handle())
+
+    connection, _, _ = open_line(ear=Slow())
+    data = from_client(Opcode.TEXT, b"first") + from_client(Opcode.TEXT, b"second")
+    receiving = asyncio.ensure_future(connection.receive(data))
+    await asyncio.sleep(0)
+    assert connection.busy
+    assert done == []
+    release.set()
+    await receiving
+    assert done == ["first", "second"]
+    assert not connection.busy
+
+
+@pytest.mark.gen_test
+async def test_a_ping_is_answered_with_its_own_data() -> None:
+    """RFC 6455 section 5.5.3."""
+    connection, wire, _ = open_line()
+    await connection.receive(from_client(Opcode.PING, b"abc"))
+    (pong,) = wire.take()
+    assert (pong.opcode, bytes(pong.data)) == (Opcode.PONG, b"abc")
+
+
+def test_what_waits_is_conflated() -> None:
+    """Behind a begun write, a newer state takes the older one's place; replies are never replaced."""
+    connection, wire, _ = open_line()
+    wire.stalls = True
+    connection.send(text_frame("begun"))
+    connection.send(text_frame("a1"), key="a")
+    connection.send(text_frame("reply 1"))
+    connection.send(text_frame("b1"), key="b")
+    connection.send(text_frame("reply 2"))
+    connection.send(text_frame("a2"), key="a")
+    assert connection.is_stalled
+    wire.stalls = False
+    connection.writable()
+    assert texts(wire.take()) == ["begun", "reply 1", "b1", "reply 2", "a2"]
+    assert wire.writes == 2
+    assert not connection.is_stalled
+
+
+def test_many_unread_pings_are_one_pong() -> None:
+    """A flood of pings that nobody reads the answers of costs one waiting pong."""
+    connection, wire, _ = open_line(send_bytes_max=1000)
+    wire.stalls = True
+    connection.send(text_frame("begun"))
+
+    async def flood() -> None:
+        for _ in range(1000):
+            await connection.receive(from_client(Opcode.PING, b"x" * 100))
+
+    asyncio.run(flood())
+    assert connection.is_open
+
+
+def test_over_its_limit_a_slow_line_is_closed() -> None:
+    """4413, at once out of whatever it listened to, and what waited is let go."""
+    connection, wire, ear = open_line(send_bytes_max=1000)
+    wire.stalls = True
+    connection.send(text_frame("begun"))
+    for number in range(20):
+        connection.send(text_frame("x" * 100), key=str(number))
+    assert connection.close_code == CloseCode.STUCK
+    assert ear.closing == [connection]
+    wire.take()
+    wire.stalls = False
+    connection.writable()
+    assert close_code(wire.take()) == CloseCode.STUCK
+
+
+def test_nothing_follows_the_close_frame() -> None:
+    """What was sent before goes out before it, what comes later nowhere, and then the line is finished."""
+    connection, wire, ear = open_line()
+    wire.stalls = True
+    connection.send(text_frame("begun"))
+    connection.send(text_frame("last word"))
+    connection.close(CloseCode.GOING_AWAY, "bye")
+    connection.send(text_frame("too late"))
+    connection.close(CloseCode.STUCK)
+    assert not wire.finished
+    wire.stalls = False
+    connection.writable()
+    frames = wire.take()
+    assert texts(frames) == ["begun", "last word"]
+    assert close_code(frames) == CloseCode.GOING_AWAY
+    assert wire.finished
+    assert ear.closing == [connection]
+
+
+@pytest.mark.gen_test
+async def test_a_close_is_echoed() -> None:
+    """RFC 6455 section 5.5.1: with the peer's own code, and nothing behind it is read."""
+    connection, wire, ear = open_line()
+    data = from_client(Opcode.CLOSE, Close(3001, "x").serialize()) + from_client(Opcode.TEXT, b"late")
+    await connection.receive(data)
+    await connection.receive(from_client(Opcode.TEXT, b"later"))
+    assert close_code(wire.take()) == 3001
+    assert wire.finished
+    assert ear.texts == []
+
+
+@pytest.mark.gen_test
+async def test_after_a_broken_frame_nothing_is_read() -> None:
+    """No road leads back into normal code."""
+    connection, wire, ear = open_line()
+    await connection.receive(b"\x81\x02hi")
+    await connection.receive(from_client(Opcode.TEXT, b"late"))
+    assert close_code(wire.take()) == CloseCode.PROTOCOL_ERROR
+    assert ear.texts == []
+
+
+def test_a_lost_line_is_told_once() -> None:
+    """Whatever ends it, and however often."""
+    connection, wire, ear = open_line()
+    connection.lost()
+    connection.abort()
+    connection.close(CloseCode.GOING_AWAY)
+    assert ear.closing == [connection]
+    assert wire.aborted
+    assert wire.take() == []
