@@ -1,0 +1,110 @@
+/** One task in the grid. */
+
+import { now } from "./clock.js";
+import { element, icon, say } from "./element.js";
+import { createFace, outlook } from "./face.js";
+import { ratioOf, shownSize } from "./numbers.js";
+import { isLive, pathOf, stateOf } from "./tasks.js";
+import { words } from "./words.js";
+
+const calm = matchMedia("(prefers-reduced-motion: reduce)");
+
+/**
+ * @param {string} id the task's
+ * @param {{open, cancel, retry, remove}} act what the card's controls do, each called with the id
+ * @returns {{element: HTMLLIElement, update: (task) => void, tick: (task) => void}}
+ *   `update` for what the server said, `tick` for the time that went by
+ */
+export function createCard(id, act) {
+  const face = createFace();
+  const open = element("button.open", { type: "button", onclick: () => act.open(id) });
+  const line = element("p.line-1");
+  const facts = element("p.line-2");
+  const actions = element("div.actions");
+  const article = element("article.card", {}, face.element, open, line, facts, actions);
+  const item = element("li", {}, article);
+  let offered = "";
+
+  article.addEventListener("pointerenter", ({ pointerType }) => pointerType === "mouse" && play(face.video()));
+  article.addEventListener("pointerleave", () => face.video()?.pause());
+  open.addEventListener("focus", () => open.matches(":focus-visible") && play(face.video()));
+  open.addEventListener("blur", () => face.video()?.pause());
+
+  function update(task) {
+    article.dataset.state = stateOf(task);
+    item.style.setProperty("--ratio", ratioOf(task.result?.resolution ?? task.size));
+    say(open, task.prompt);
+    face.update(task);
+    offer(task);
+    tick(task);
+  }
+
+  function tick(task) {
+    if (isLive(task)) face.tick(task);
+    say(line, headline(task));
+    say(facts, factsOf(task));
+    facts.title = words.at(task.createdAt);
+  }
+
+  function offer(task) {
+    const offer = `${stateOf(task)} ${words.tag}`;
+    if (offer === offered) return;
+    offered = offer;
+    const hadFocus = actions.contains(document.activeElement);
+    actions.replaceChildren(...controls(task, act));
+    if (hadFocus) open.focus({ preventScroll: true });
+  }
+
+  return { element: item, update, tick };
+}
+
+function headline(task) {
+  if (isLive(task)) return outlook(task);
+  const state = stateOf(task);
+  return state === "completed" ? "" : words[state];
+}
+
+function factsOf(task) {
+  const size = task.result?.resolution ?? task.size;
+  const seconds = task.result ? Math.round(task.result.duration * 10) / 10 : task.seconds;
+  return [
+    seconds && words.seconds(seconds),
+    size && shownSize(size),
+    isLive(task) ? null : words.ago((now() - task.finishedAt) / 1000),
+  ]
+    .filter(Boolean)
+    .join(" · ");
+}
+
+function controls(task, act) {
+  const button = (name, label, run) =>
+    element("button.quiet.icon", { type: "button", ariaLabel: label, title: words[name], onclick: run }, icon(name));
+  const remove = () => button("delete", "Delete", () => act.remove(task.videoId));
+  if (isLive(task)) return [textButton("Cancel", words.cancel, () => act.cancel(task.videoId))];
+  if (stateOf(task) === "completed") return [downloadLink(task), remove()];
+  return [textButton("Retry", words.retry, () => act.retry(task.videoId)), remove()];
+}
+
+const textButton = (label, text, run) =>
+  element("button.quiet", { type: "button", ariaLabel: label, textContent: text, onclick: run });
+
+function downloadLink(task) {
+  return element(
+    "a.quiet.icon",
+    {
+      href: pathOf(task.result.videoUrl),
+      download: `${task.videoId}.mp4`,
+      ariaLabel: "Download",
+      title: words.download,
+    },
+    icon("download"),
+  );
+}
+
+function play(video) {
+  if (!video || calm.matches) return;
+  // A pointer that leaves before the first frame aborts the play; that is no fault.
+  video.play().catch((error) => {
+    if (error.name !== "AbortError") throw error;
+  });
+}
