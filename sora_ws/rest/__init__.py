@@ -1,0 +1,54 @@
+"""HTTP: handlers by resource, and the table of their addresses.
+
+Knows how things are asked for and shown, and nothing of how they are done or kept.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sora_ws.rest.access_log import log_request
+from sora_ws.rest.context import RestContext
+from sora_ws.rest.login import LoginHandler, RefreshHandler
+from sora_ws.rest.media import MediaHandler
+from sora_ws.rest.page import AssetHandler, load_assets
+from sora_ws.rest.status import HealthHandler, NothingHandler, ReadyHandler, StatsHandler, WaitingHandler
+from sora_ws.rest.videos import CancelHandler, RetryHandler, VideoHandler, VideosHandler
+from sora_ws.settings import Settings
+
+__all__ = ["RestContext", "log_request", "routes", "waiting_routes"]
+
+Route = tuple[str, type[Any], dict[str, Any]]
+
+
+def routes(context: RestContext) -> list[Route]:
+    """The addresses of a server whose parts are all there. The last of them takes what is left."""
+    mine = {"context": context}
+    return [
+        (r"/api/auth/login", LoginHandler, mine),
+        (r"/api/auth/refresh", RefreshHandler, mine),
+        (r"/api/videos", VideosHandler, mine),
+        (r"/api/videos/([^/]+)", VideoHandler, mine),
+        (r"/api/videos/([^/]+)/cancel", CancelHandler, mine),
+        (r"/api/videos/([^/]+)/retry", RetryHandler, mine),
+        (r"/api/stats", StatsHandler, mine),
+        (r"/media/([^/]+\.(?:mp4|jpg))", MediaHandler, mine),
+        (r"/readyz", ReadyHandler, mine),
+        *_open_routes(context.settings),
+        (r".*", NothingHandler, {"settings": context.settings}),
+    ]
+
+
+def waiting_routes(settings: Settings) -> list[Route]:
+    """The addresses of a server that waits for its database: the page, and 503 for the rest."""
+    return [*_open_routes(settings), (r".*", WaitingHandler, {"settings": settings})]
+
+
+def _open_routes(settings: Settings) -> list[Route]:
+    page = {"settings": settings, "assets": load_assets()}
+    return [
+        (r"/healthz", HealthHandler, {"settings": settings}),
+        (r"/", AssetHandler, {**page, "path": "index.html"}),
+        (r"/sora-ws\.js", AssetHandler, {**page, "path": "sora-ws.js"}),
+        (r"/static/(.+)", AssetHandler, page),
+    ]

@@ -1,0 +1,57 @@
+"""How the server is: figures for users, health for those who run it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sora_ws.rest.base import ApiHandler, Handler
+from sora_ws.rest.problem import Problem
+
+RETRY_AFTER_S: Final = "5"
+
+
+class StatsHandler(ApiHandler):
+    """`/api/stats`."""
+
+    async def get(self) -> None:
+        """What the `stats` message holds."""
+        self.reply(await self.context.stats())
+
+
+class HealthHandler(Handler):
+    """`/healthz`: the loop runs."""
+
+    def get(self) -> None:
+        """Always 200."""
+        self.reply({"status": "ok"})
+
+
+class ReadyHandler(ApiHandler):
+    """`/readyz`: new work may be sent here."""
+
+    async def admit(self) -> None:
+        """Open to all: it tells a load balancer nothing but yes or no."""
+
+    async def get(self) -> None:
+        """200, or 503 with the reason."""
+        reason = await self.context.readiness()
+        if reason is not None:
+            raise Problem(503, reason, headers={"Retry-After": RETRY_AFTER_S})
+        self.reply({"status": "ready"})
+
+
+class WaitingHandler(Handler):
+    """Everything that needs the database, as long as it has not been there yet."""
+
+    async def admit(self) -> None:
+        """Raises Problem 503."""
+        if self.request.method != "OPTIONS":
+            raise Problem(503, "The server waits for its database.", headers={"Retry-After": RETRY_AFTER_S})
+
+
+class NothingHandler(Handler):
+    """Every address that leads nowhere."""
+
+    async def admit(self) -> None:
+        """Raises Problem 404."""
+        raise Problem(404, "There is nothing at this address.")
