@@ -59,7 +59,7 @@ install: ## Install or update the systemd service (as root); settings that are t
 	@$(call pip,$(SYSTEM_PYTHON),$(INSTALLED)) --upgrade --root-user-action=ignore .
 	@rm -rf build *.egg-info
 	@install -D -m 644 systemd/sora-ws.service $(UNIT)
-	@install -D -m 755 systemd/sora-ws $(COMMAND)
+	@ln -sfn $(INSTALLED)/bin/sora-ws $(COMMAND)
 	@test -e $(ENV_FILE) || install -D -m 600 conf/sora-ws.env $(ENV_FILE)
 	@if test -d /run/systemd/system; then systemctl daemon-reload && systemctl try-restart sora-ws; fi
 	@echo "Installed. Settings: $(ENV_FILE)   Start, now and at every boot: systemctl enable --now sora-ws"

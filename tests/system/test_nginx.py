@@ -1,0 +1,174 @@
+"""conf/nginx.conf in a real Nginx, in front of a real server; its ports and paths alone are replaced."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
+
+from tests.server import Server
+from tests.services import missing
+from tests.system.debian import CHECKOUT
+
+FRAME = """
+daemon off;
+{user}
+pid {folder}/nginx.pid;
+error_log {folder}/error.log;
+events {{}}
+http {{
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    {site}
+}}
+"""
+
+
+@dataclass
+class Site:
+    """The server as it looks from in front of Nginx."""
+
+    port: int
+    access_log: Path
+    token: str = ""
+
+    def ask(self, path: str, body: Any = None, **headers: str) -> tuple[int, Any, bytes]:
+        """Status, headers and body of an answer."""
+        data = None if body is None else json.dumps(body).encode()
+        bearer = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        sent = {"Content-Type": "application/json"} | bearer | headers
+        try:
+            with urlopen(Request(self.url(path), data, sent), timeout=30) as answer:
+                return answer.status, answer.headers, answer.read()
+        except HTTPError as error:
+            return error.code, error.headers, error.read()
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def line(self, source: str = "127.0.0.1") -> ClientConnection:
+        """A WebSocket from the address."""
+        return connect(f"ws://127.0.0.1:{self.port}/ws", source_address=(source, 0))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A server, Nginx in front of it, and admin signed in through both."""
+    nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin") or missing("no nginx here")
+    folder = tmp_path_factory.mktemp("nginx")
+    server = Server(folder / "state", {"MAX_CONNECTIONS_PER_ADDRESS": "1"}).start()
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            yield from in_front_of(server, nginx, folder, listener)
+    finally:
+        server.kill()
+
+
+def in_front_of(server: Server, nginx: str, folder: Path, listener: socket.socket) -> Iterator[Site]:
+    """Nginx on a socket of ours: it takes it over as from its own older self when it is updated.
+
+    So the port is ours all the time, and connections wait in it until Nginx is there.
+    """
+    site = Site(listener.getsockname()[1], folder / "access.log")
+    configuration = folder / "nginx.conf"
+    configuration.write_text(configured(folder, listen=site.port, upstream=server.port))
+    environ = os.environ | {"NGINX": f"{listener.fileno()};"}
+    process = subprocess.Popen([nginx, "-c", configuration], env=environ, pass_fds=[listener.fileno()])
+    try:
+        _, _, answer = site.ask("/api/auth/login", {"username": "admin", "password": server.password})
+        site.token = json.loads(answer)["token"]
+        yield site
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def configured(folder: Path, listen: int, upstream: int) -> str:
+    """A whole configuration around conf/nginx.conf."""
+    site = (CHECKOUT / "conf" / "nginx.conf").read_text()
+    site = site.replace("    listen [::]:80;\n", "").replace("listen 80;", f"listen 127.0.0.1:{listen};")
+    site = site.replace("server 127.0.0.1:3001;", f"server 127.0.0.1:{upstream};")
+    site = site.replace("/var/log/nginx/sora-ws.log", f"{folder}/access.log")
+    # A worker of another user could not write to the test's folder.
+    return FRAME.format(folder=folder, site=site, user="user root;" if os.geteuid() == 0 else "")
+
+
+def test_video_through_nginx(site: Site) -> None:
+    """REST, the WebSocket's pushes and the file itself all come through, the file in parts too."""
+    status, _, answer = site.ask("/api/videos", {"prompt": "a kite over the sea"})
+    assert status == 202
+    video = json.loads(answer)["videoId"]
+
+    with site.line() as line:
+        line.send(json.dumps({"type": "auth", "payload": {"token": site.token}}))
+        line.send(json.dumps({"type": "subscribe_task", "payload": {"videoId": video}}))
+        pushed: dict[str, Any] = {}
+        while pushed.get("type") != "taskCompleted":
+            pushed = json.loads(line.recv(timeout=60))
+
+    path = re.sub(r"^https?://[^/]+", "", pushed["payload"]["result"]["videoUrl"])
+    status, headers, whole = site.ask(path)
+    assert (status, headers["Content-Type"]) == (200, "video/mp4")
+    assert len(whole) == pushed["payload"]["result"]["fileSize"]
+
+    status, headers, part = site.ask(path, Range="bytes=100-299")
+    assert (status, headers["Content-Range"]) == (206, f"bytes 100-299/{len(whole)}")
+    assert part == whole[100:300]
+
+
+def test_page_comes_through_nginx(site: Site) -> None:
+    """The page stands at / there too."""
+    status, headers, _ = site.ask("/")
+    assert (status, headers.get_content_type()) == (200, "text/html")
+
+
+def test_page_of_the_same_name_may_connect(site: Site) -> None:
+    """Nginx passes the name that the browser used, so the page's own origin is recognised, no other is."""
+    address = f"ws://127.0.0.1:{site.port}/ws"
+    with connect(address, origin=Origin(f"http://127.0.0.1:{site.port}")):
+        pass
+    with pytest.raises(InvalidStatus) as refused:
+        connect(address, origin=Origin("http://evil.example.com"))
+    assert refused.value.response.status_code == 403
+
+
+def test_connections_count_for_the_address_in_front(site: Site) -> None:
+    """X-Real-IP is believed: a limit by address is one for each visitor, not one for all of Nginx."""
+    with site.line("127.0.0.2"), site.line("127.0.0.3"):
+        with pytest.raises(InvalidStatus) as refused:
+            site.line("127.0.0.2")
+        assert refused.value.response.status_code == 429
+
+
+def test_body_as_large_as_allowed_comes_through(site: Site) -> None:
+    """The server, not Nginx, says what is too large, in its own format."""
+    status, _, _ = site.ask("/api/videos", {"prompt": "a" * 10_000_000})
+    assert status == 422
+    status, headers, _ = site.ask("/api/videos", {"prompt": "a" * 10_485_760})
+    assert (status, headers["Content-Type"]) == (413, "application/problem+json")
+
+
+def test_log_shows_no_token(site: Site) -> None:
+    """What stands behind the ? of an address is a secret as often as not."""
+    site.ask("/healthz?access_token=secret-token")
+    logged = site.access_log.read_text()
+    assert '"GET /healthz HTTP/1.1" 200' in logged
+    assert "secret-token" not in logged
+    assert "sig=" not in logged
