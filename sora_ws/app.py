@@ -101,7 +101,7 @@ class App:
             max_connections=raise_open_files(self.settings.max_connections),
         )
         self._server = HTTPServer(
-            Application(waiting_routes(), log_function=log_request),
+            Application(waiting_routes(self.settings), log_function=log_request),
             idle_connection_timeout=IDLE_S,
             max_header_size=HEADER_BYTES_MAX,
             # Handlers lower it to what their body may have; more than this is cut off unread.
