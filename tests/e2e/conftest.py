@@ -1,0 +1,42 @@
+"""Worlds for end-to-end tests, over each database."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.world import StartWorld, a_world
+from tests.mongod import Mongod, mongod
+
+__all__ = ["mongod"]
+
+
+@pytest.fixture(params=["sqlite", "mongodb"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A fresh database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/sora.sqlite3"
+    running: Mongod = request.getfixturevalue("mongod")
+    return running.url(f"e2e_{uuid.uuid4().hex[:8]}")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> StartWorld:
+    """`async with world(dialect, SETTING="value") as w:` over SQLite."""
+
+    def start(*args: object, **settings: object) -> object:
+        return a_world(tmp_path / "state", *args, **settings)  # type: ignore[arg-type]
+
+    return start
+
+
+@pytest.fixture
+def worlds(tmp_path: Path, database_url: str) -> StartWorld:
+    """As `world`, once over each database."""
+
+    def start(*args: object, **settings: object) -> object:
+        return a_world(tmp_path / "state", *args, DATABASE_URL=database_url, **settings)  # type: ignore[arg-type]
+
+    return start
