@@ -300,6 +300,8 @@ class Accounts:
     async def _hash(self, password: str) -> str:
         if not PASSWORD_LENGTH_MIN <= len(password) <= PASSWORD_LENGTH_MAX:
             raise AccountError(f"a password has {PASSWORD_LENGTH_MIN} to {PASSWORD_LENGTH_MAX} characters")
+        if any("\ud800" <= character <= "\udfff" for character in password):  # bytes of a wrong terminal
+            raise AccountError("a password is text in UTF-8")
         async with self._hashing:
             return await asyncio.to_thread(self._hasher.hash, password)
 
