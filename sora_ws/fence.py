@@ -20,6 +20,7 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 OUTPUT_MAX: Final = 16_384
+COMPLAINT_MAX: Final = 300
 PARENT_PATIENCE: Final = 2  # seconds that the parent waits beyond the child's own alarm
 
 
@@ -99,9 +100,9 @@ async def _tail(stream: asyncio.StreamReader | None) -> bytes:
 
 def _complaint(status: int, errors: bytes) -> str:
     if status < 0:
-        return f"ended by {signal.Signals(-status).name}"
+        return f"ended: {signal.strsignal(-status)}"
     lines = errors.decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else f"exit status {status}"
+    return lines[-1][:COMPLAINT_MAX] if lines else f"exit status {status}"
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:

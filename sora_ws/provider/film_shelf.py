@@ -40,8 +40,13 @@ class FilmShelf:
         name = _name(job)
         drawing = self._drawings.pop(name, None) or asyncio.create_task(self._draw(name, job))
         self._drawings[name] = drawing  # the last one asked for stands last
-        # Who asks may hang up; the film is drawn to its end for the next one.
-        return await asyncio.shield(drawing)
+        try:
+            # Who asks may hang up; the film is drawn to its end for the next one.
+            return await asyncio.shield(drawing)
+        except asyncio.CancelledError:
+            if not drawing.cancelled():
+                raise
+            raise NoFilm("the simulator was stopped") from None
 
     async def close(self) -> None:
         """Stop drawing and throw the films away. May be called twice."""

@@ -92,7 +92,7 @@ class Simulator:
         try:
             return await self._shelf.film(job)
         except NoFilm as error:
-            log.error("a film could not be drawn: %s", error)  # noqa: TRY400 - the traceback is the child's
+            log.warning("a film could not be drawn: %s", error)
             raise Refusal(500, "The film could not be drawn.", code="internal_error") from None
 
     def shown(self, job: SimulatedJob) -> dict[str, Any]:
