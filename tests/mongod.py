@@ -64,6 +64,7 @@ class Mongod:
             *("--dbpath", str(data), "--port", str(self.port), "--bind_ip", "127.0.0.1"),
             *("--nounixsocket", "--wiredTigerCacheSizeGB", "0.25"),
             *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+            *("--setParameter", "enableTestCommands=1"),  # it can be told to fail
             *(("--replSet", REPLICA_SET, "--oplogSize", "64") if replica_set else ()),
         ]
 

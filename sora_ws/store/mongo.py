@@ -99,16 +99,10 @@ class MongoStore:
         if self._client is None:
             self._client = _client(self._url)
         database = self._client.get_default_database(codec_options=CODEC)
-        async with _answer_within(self._deadline):
-            meta = await database.meta.find_one({"_id": "format"})
-        documents.check_format(meta["format"] if meta else documents.FORMAT)
-        async with _answer_within(BUILD_SECONDS):
-            await database.tasks.create_indexes([*TASK_INDEXES])
-            await database.users.create_indexes([*USER_INDEXES])
-        async with _answer_within(self._deadline):
-            await database.meta.update_one(
-                {"_id": "format"}, {"$set": {"format": documents.FORMAT}}, upsert=True
-            )
+        try:
+            await self._prepare(database)
+        except StoreFull as error:
+            raise StoreUnavailable(str(error)) from error
         self._opened = database
 
     async def ping(self) -> None:
@@ -214,6 +208,17 @@ class MongoStore:
                 kept = await database.keys.find_one({"_id": name})
             return str(kept["secret"])
         return candidate
+
+    async def _prepare(self, database: Any) -> None:
+        async with _answer_within(self._deadline):
+            meta = await database.meta.find_one({"_id": "format"})
+        documents.check_format(meta["format"] if meta else documents.FORMAT)
+        async with _answer_within(BUILD_SECONDS):
+            await database.tasks.create_indexes([*TASK_INDEXES])
+            await database.users.create_indexes([*USER_INDEXES])
+        async with _answer_within(self._deadline):
+            format_now = {"$set": {"format": documents.FORMAT}}
+            await database.meta.update_one({"_id": "format"}, format_now, upsert=True)
 
     async def _conflict(self, task: Task) -> StoreError:
         taken = await self.find_by_key(task.user_id, task.idempotency.key) if task.idempotency else None

@@ -31,9 +31,7 @@ from sora_ws.store import (
 )
 from sora_ws.task import Task, Watch
 
-BUSY_SECONDS: Final = 2.0  # how long a statement waits for another process's lock
-
-SCHEMA: Final = f"""
+SCHEMA: Final = """
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS tasks (
     id TEXT PRIMARY KEY,
@@ -54,19 +52,18 @@ CREATE INDEX IF NOT EXISTS tasks_of_user_by_status ON tasks (user_id, status, cr
 CREATE INDEX IF NOT EXISTS tasks_of_team ON tasks (team, created_at, id) WHERE team IS NOT NULL;
 CREATE INDEX IF NOT EXISTS tasks_of_team_by_status ON tasks (team, status, created_at, id)
     WHERE team IS NOT NULL;
-CREATE INDEX IF NOT EXISTS live_tasks ON tasks (created_at, id) WHERE live;
-CREATE INDEX IF NOT EXISTS live_tasks_of_user ON tasks (user_id, created_at, id) WHERE live;
-CREATE INDEX IF NOT EXISTS live_tasks_of_team ON tasks (team, created_at, id)
-    WHERE live AND team IS NOT NULL;
-CREATE INDEX IF NOT EXISTS due_tasks ON tasks (next_look_at, id) WHERE live;
+CREATE INDEX IF NOT EXISTS live_tasks ON tasks (live, created_at, id) WHERE live = 1;
+CREATE INDEX IF NOT EXISTS live_tasks_of_user ON tasks (live, user_id, created_at, id) WHERE live = 1;
+CREATE INDEX IF NOT EXISTS live_tasks_of_team ON tasks (live, team, created_at, id)
+    WHERE live = 1 AND team IS NOT NULL;
+CREATE INDEX IF NOT EXISTS due_tasks ON tasks (live, next_look_at, id) WHERE live = 1;
 CREATE TABLE IF NOT EXISTS users (
     name TEXT PRIMARY KEY,
     document TEXT NOT NULL,
     disabled INTEGER AS (document ->> '$.disabled')
 ) STRICT;
-CREATE INDEX IF NOT EXISTS disabled_users ON users (name) WHERE disabled;
+CREATE INDEX IF NOT EXISTS disabled_users ON users (disabled, name) WHERE disabled = 1;
 CREATE TABLE IF NOT EXISTS keys (name TEXT PRIMARY KEY, secret TEXT NOT NULL) STRICT;
-PRAGMA user_version = {documents.FORMAT};
 COMMIT;
 """
 
@@ -91,8 +88,8 @@ class SqliteStore:
             self._writer = await _Line.connect(self._path, self._deadline)
             await self._prepare(self._writer)
             self._reader = await _Line.connect(self._path, self._deadline)
-        except OSError as error:
-            raise StoreUnavailable(f"{self._path}: {error.strerror}") from error
+        except (OSError, StoreFull) as error:
+            raise StoreUnavailable(str(error)) from error
         finally:
             if self._reader is None:
                 await self.close()
@@ -127,7 +124,7 @@ class SqliteStore:
 
     async def reschedule(self, task_id: str, watch: Watch) -> None:
         await self._write(
-            "UPDATE tasks SET document = json_set(document, '$.watch', json(?)) WHERE id = ? AND live",
+            "UPDATE tasks SET document = json_set(document, '$.watch', json(?)) WHERE id = ? AND live = 1",
             _json(documents.watch_to_document(watch)),
             task_id,
         )
@@ -153,13 +150,13 @@ class SqliteStore:
 
     async def live(self, *, user_id: str | None = None, team: str | None = None) -> Sequence[Task]:
         if user_id is not None:
-            return await self._tasks("WHERE live AND user_id = ? ORDER BY created_at, id", user_id)
+            return await self._tasks("WHERE live = 1 AND user_id = ? ORDER BY created_at, id", user_id)
         if team is not None:
-            return await self._tasks("WHERE live AND team = ? ORDER BY created_at, id", team)
-        return await self._tasks("WHERE live ORDER BY created_at, id")
+            return await self._tasks("WHERE live = 1 AND team = ? ORDER BY created_at, id", team)
+        return await self._tasks("WHERE live = 1 ORDER BY created_at, id")
 
     async def count_live(self, user_id: str | None = None) -> int:
-        query = "SELECT count(*) FROM tasks WHERE live"
+        query = "SELECT count(*) FROM tasks WHERE live = 1"
         if user_id is None:
             [(count,)] = await self._read(query)
         else:
@@ -168,7 +165,7 @@ class SqliteStore:
 
     async def due(self, until: int, limit: int) -> Sequence[Task]:
         return await self._tasks(
-            "WHERE live AND next_look_at <= ? ORDER BY next_look_at, id LIMIT ?", until, limit
+            "WHERE live = 1 AND next_look_at <= ? ORDER BY next_look_at, id LIMIT ?", until, limit
         )
 
     async def delete(self, task_id: str) -> None:
@@ -193,7 +190,7 @@ class SqliteStore:
         return await self._users("ORDER BY name")
 
     async def disabled_users(self) -> frozenset[str]:
-        return frozenset(name for (name,) in await self._read("SELECT name FROM users WHERE disabled"))
+        return frozenset(name for (name,) in await self._read("SELECT name FROM users WHERE disabled = 1"))
 
     async def keep(self, name: str, candidate: str) -> str:
         await self._write(
@@ -213,6 +210,8 @@ class SqliteStore:
         await writer.run("PRAGMA journal_mode = WAL")
         await writer.run("PRAGMA synchronous = FULL")
         await writer.run_script(SCHEMA)
+        if found != documents.FORMAT:
+            await writer.run(f"PRAGMA user_version = {documents.FORMAT}")
 
     async def _conflict(self, task: Task) -> StoreError:
         taken = await self.find_by_key(task.user_id, task.idempotency.key) if task.idempotency else None
@@ -240,12 +239,15 @@ class _Line:
         self._connection = connection
         self._deadline = deadline
         self._turn = asyncio.Lock()
+        self._closed = False
 
     @classmethod
     async def connect(cls, path: Path, deadline: float) -> _Line:
         with _driver_errors():
             async with asyncio.timeout(deadline):
-                connection = await aiosqlite.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+                # Another process's lock is waited for no longer than half of it, so that the
+                # answer is SQLite's own.
+                connection = await aiosqlite.connect(path, timeout=deadline / 2, isolation_level=None)
         return cls(connection, deadline)
 
     async def run(self, sql: str, *values: Any) -> Sequence[Any]:
@@ -256,8 +258,10 @@ class _Line:
         await self._in_turn(self._connection.executescript, script)
 
     async def close(self) -> None:
-        with _driver_errors():
-            await self._connection.close()
+        self._closed = True
+        async with self._turn:
+            with _driver_errors():
+                await self._connection.close()
 
     async def _in_turn(self, call: Any, *arguments: Any) -> Any:
         # A statement in its thread can't be called back, so the turn ends with the statement and
@@ -265,9 +269,14 @@ class _Line:
         with _driver_errors():
             async with asyncio.timeout(self._deadline):
                 await self._turn.acquire()
-                statement = asyncio.ensure_future(call(*arguments))
+                statement = asyncio.ensure_future(self._begin(call, *arguments))
                 statement.add_done_callback(lambda _: self._turn.release())
                 return await asyncio.shield(statement)
+
+    async def _begin(self, call: Any, *arguments: Any) -> Any:
+        if self._closed:
+            raise StoreUnavailable("the database was closed")
+        return await call(*arguments)
 
 
 def _opened(line: _Line | None) -> _Line:
