@@ -38,7 +38,7 @@ class Service:
     def sign_in(self, password: str) -> str:
         """The status of a sign-in as admin; later requests use its token."""
         body = json.dumps({"username": "admin", "password": password})
-        answer = self.run(f"curl -s -w '\\n%{{http_code}}' localhost:3001/api/auth/login -d '{body}'")
+        answer = self.run(f"curl -s -w '\\n%{{http_code}}' --json '{body}' localhost:3001/api/auth/login")
         text, _, status = answer.rpartition("\n")
         if status == "200":
             self.token = json.loads(text)["token"]
@@ -46,11 +46,11 @@ class Service:
 
     def create(self, prompt: str) -> str:
         """The videoId of a new task."""
-        return str(self.ask("/api/videos", f"-d '{json.dumps({'prompt': prompt})}'")["videoId"])
+        return str(self.ask("/api/videos", f"--json '{json.dumps({'prompt': prompt})}'")["videoId"])
 
     def ask(self, path: str, options: str = "") -> dict[str, Any]:
         """The JSON that a request gets; it waits in the listening socket while no server runs."""
-        bearer = f"-H 'Authorization: Bearer {self.token}' -H 'Content-Type: application/json'"
+        bearer = f"-H 'Authorization: Bearer {self.token}'"
         answer = self.run(f"curl -sS --fail-with-body --max-time 60 {bearer} {options} localhost:3001{path}")
         return dict(json.loads(answer))
 
@@ -143,7 +143,8 @@ def test_video_from_prompt_to_file_over_a_restart(service: Service) -> None:
     before = service.shown("MainPID")
     knocking = service.machine.starts(
         "until test -e /run/restarted; do"
-        "  curl -s -o /dev/null -w '%{http_code}\n' --max-time 60 localhost:3001/healthz || echo refused;"
+        f"  curl -s -o /dev/null -w '%{{http_code}}\n' --max-time 60 -H 'Authorization: Bearer {service.token}'"
+        "  localhost:3001/api/videos || echo refused;"
         "done"
     )
     service.run("systemctl restart sora-ws; touch /run/restarted")
