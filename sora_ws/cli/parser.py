@@ -30,7 +30,11 @@ _Formatter = partial(argparse.RawDescriptionHelpFormatter, width=80)
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that says in one line what is wrong with its arguments."""
+    """A parser that says in one line what is wrong; `children` are the parsers of its commands."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.children: list[Parser] = []
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
@@ -40,6 +44,7 @@ class Commands:
     """The commands below a parser."""
 
     def __init__(self, parser: Parser) -> None:
+        self._parent = parser
         self._parsers = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def add(self, name: str, about: str, *, example: str, more: str = "", **defaults: Any) -> Parser:
@@ -53,6 +58,7 @@ class Commands:
             allow_abbrev=False,
         )
         parser.set_defaults(**defaults)
+        self._parent.children.append(parser)
         return parser
 
 

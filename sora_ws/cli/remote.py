@@ -115,6 +115,8 @@ def _run(work: Coroutine[Any, Any, int]) -> int:
     try:
         return asyncio.run(work)
     except SignInNeeded as error:
-        raise CommandFailed(f"{error}: {session.SIGN_IN}") from error
+        raise CommandFailed(
+            f"the server does not take the token, it may be over: {session.SIGN_IN}"
+        ) from error
     except ClientError as error:
         raise CommandFailed(str(error)) from error

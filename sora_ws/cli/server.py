@@ -7,6 +7,7 @@ import os
 import signal
 from argparse import Namespace
 from dataclasses import dataclass
+from pathlib import Path
 
 from sora_ws import app, logs
 from sora_ws.cli.database import become_user_of, place_of, settings_for
@@ -77,7 +78,7 @@ async def _look(settings: Settings) -> list[Finding]:
 async def _look_at_store(settings: Settings) -> Finding:
     place = place_of(settings)
     if settings.sqlite_path is not None and not settings.sqlite_path.exists():
-        return Finding("store", ok=True, detail=f"{place}, made at the first start")
+        return _look_at_place(settings.sqlite_path)
     store = app.make_store(settings)
     try:
         await store.open()
@@ -87,6 +88,14 @@ async def _look_at_store(settings: Settings) -> Finding:
     finally:
         await store.close()
     return Finding("store", ok=True, detail=place)
+
+
+def _look_at_place(path: Path) -> Finding:
+    """Whether a database file that isn't there yet could be made."""
+    folder = next(parent for parent in path.parents if parent.exists())
+    if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+        return Finding("store", ok=True, detail=f"{path}, made at the first start")
+    return Finding("store", ok=False, detail=f"{path} can't be made: {folder} can't be written to")
 
 
 async def _look_at_provider(settings: Settings) -> Finding:

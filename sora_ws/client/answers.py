@@ -92,8 +92,9 @@ class Problem(Answer):
 
     def line(self) -> str:
         """All of it on one line, empty where it says nothing."""
-        about = [self.detail or self.title, *(f"{error.field}: {error.message}" for error in self.errors)]
-        return "; ".join(text for text in about if text)
+        said = self.detail or self.title
+        fields = (f"{error.field}: {error.message}" for error in self.errors)
+        return "; ".join(filter(None, [said, *(field for field in fields if field not in said)]))
 
 
 T = TypeVar("T", bound=Answer)
