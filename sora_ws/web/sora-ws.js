@@ -208,6 +208,7 @@ export class SoraWS extends EventTarget {
 
   /** A token, null where there is none, undefined where nobody can tell now. */
   async #ask(why) {
+    await null; // so that listeners added right behind the constructor hear of a failure
     try {
       return (await this.#token(why)) ?? null;
     } catch (error) {
