@@ -30,8 +30,8 @@ async def test_auth_success(worlds: StartWorld) -> None:
     """userId, username, sessionId and expiresAt, with the request's id."""
     async with worlds() as w:
         line = await w.line()
-        claims = {"username": "Ada L.", "teams": ["film"]}
-        answer = await line.ask("auth", {"token": token("ada", **claims)}, id="a-1", timestamp=123)
+        named = token("ada", username="Ada L.", teams=["film"])
+        answer = await line.ask("auth", {"token": named}, id="a-1", timestamp=123)
         payload = payload_of(answer, "authSuccess", id_="a-1")
         assert set(payload) == {"userId", "username", "sessionId", "expiresAt"}
         assert (payload["userId"], payload["username"]) == ("ada", "Ada L.")
