@@ -20,7 +20,7 @@ JsonObject = dict[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer over HTTP. The names of `headers` are in any case."""
+    """A whole answer over HTTP; `headers` are found by their names in any case."""
 
     status: int
     headers: Mapping[str, str]
@@ -83,7 +83,9 @@ def _is_job(body: JsonObject) -> bool:
     status = body.get("status")
     if not isinstance(status, str):
         return body.get("object") == "video"
-    return status.lower() == "failed" or any(mark in body for mark in JOB_MARKS)
+    if any(mark in body for mark in JOB_MARKS):
+        return True
+    return status.lower() == "failed" and isinstance(body.get("error"), dict)
 
 
 def embedded(text: str) -> JsonObject | None:

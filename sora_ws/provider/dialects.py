@@ -81,7 +81,10 @@ class AnswerReader:
             raise OutcomeUnknown(f"HTTP {answer.status} without a JSON object")
         job_id = _job_id(body)
         if job_id is None:
-            log.warning("a create was answered without an id; its fields: %s", sorted(body)[:50])
+            fields = [name[:40] for name in sorted(body)[:20]]
+            log.warning(
+                "a create was answered without an id: %s", fields, extra={"action": "create_without_id"}
+            )
             raise Refused(self._without_id(body))
         return Job(job_id, self._observation(body, answer))
 
@@ -192,7 +195,9 @@ class AnswerReader:
         if word in self._unknown_words or len(self._unknown_words) >= UNKNOWN_WORDS_MAX:
             return
         self._unknown_words.add(word)
-        log.warning("the provider says a status that is not known here: %r", word[:60])
+        log.warning(
+            "the provider's status is not known here: %r", word[:60], extra={"action": "unknown_status"}
+        )
 
 
 def progress_of(value: object) -> int | None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import BinaryIO, Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import pycurl
@@ -23,6 +24,7 @@ DOWNLOADS_AT_ONCE: Final = 16
 ANSWER_BYTES_MAX: Final = 32 * 1024 * 1024  # a job may hold a short video as a data: URL
 CONNECT_TIMEOUT_S: Final = 10.0
 STALL_BYTES_PER_S: Final = 1024
+ORIGINS_KEPT: Final = 64
 CHUNK_BYTES: Final = 128 * 1024
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
@@ -78,6 +80,7 @@ class Transport:
             force_instance=True, max_clients=CALLS_AT_ONCE, max_body_size=ANSWER_BYTES_MAX
         )
         self._downloads = CurlAsyncHTTPClient(force_instance=True, max_clients=DOWNLOADS_AT_ONCE)
+        self._proxy_for = lru_cache(ORIGINS_KEPT)(_proxy)  # to read the environment costs more than a look
         self._is_closed = False
 
     async def call(
@@ -142,7 +145,8 @@ class Transport:
     ) -> HTTPResponse:
         if self._is_closed:
             raise NotSent("the client is closed")
-        proxy = _proxy(urlsplit(request.url))
+        parts = urlsplit(request.url)
+        proxy = self._proxy_for(parts.scheme, parts.netloc, parts.hostname or "")
         contact.is_proxied = bool(proxy)
 
         def set_options(curl: pycurl.Curl) -> None:
@@ -199,13 +203,12 @@ def origin_of(url: str) -> tuple[str, str, int | None]:
     return parts.scheme, parts.hostname or "", parts.port or DEFAULT_PORTS.get(parts.scheme)
 
 
-def _proxy(parts: SplitResult) -> str:
+def _proxy(scheme: str, netloc: str, host: str) -> str:
     """The environment's proxy for an address, "" for none; one that is here needs none."""
-    host = parts.hostname or ""
-    if host == "localhost" or _is_loopback(host) or proxy_bypass(parts.netloc):
+    if host == "localhost" or _is_loopback(host) or proxy_bypass(netloc):
         return ""
     proxies = getproxies()
-    return proxies.get(parts.scheme) or proxies.get("all") or ""
+    return proxies.get(scheme) or proxies.get("all") or ""
 
 
 def _is_loopback(host: str) -> bool:

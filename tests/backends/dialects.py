@@ -52,6 +52,8 @@ class DialectServer:
         self.requests_elsewhere: list[Request] = []
         self.under_way = asyncio.Event()  # much of an endless body was taken
         self.gave_up = asyncio.Event()  # and then no more of it
+        self.create_is_held = asyncio.Event()  # a create came and waits for
+        self.let_creates_go = asyncio.Event()
         self.base_url = ""
         self._servers: list[HTTPServer] = []
 
@@ -117,6 +119,10 @@ class Answering(RequestHandler):
         self.server.requests.append(recorded(self))
         if self.dialect.key and self.request.headers.get("Authorization") != f"Bearer {self.dialect.key}":
             self.refuse(401, "Incorrect API key provided.", "invalid_api_key")
+        elif self.dialect.trouble is not None:
+            status, body = self.dialect.trouble
+            self.set_status(status)
+            self.finish(body)
 
     def refuse(self, status: int, message: str, code: str | None = None) -> None:
         """Answer with an error in the shape of the format."""
@@ -167,6 +173,10 @@ class Videos(Answering):
             case "silent":
                 self.jobs.create(self._order(is_form))
                 await self._gone.wait()
+            case "held":
+                self.server.create_is_held.set()
+                await self.server.let_creates_go.wait()
+                self._create(self._order(is_form))
             case _:
                 self._create(self._order(is_form))
 

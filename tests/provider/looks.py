@@ -94,6 +94,7 @@ LOOKS: list[tuple[str, int, object, Observation]] = [
     ),
     ("aimock", 200, samples.AIMOCK_CREATED, STARTED),
     ("aimock done", 200, samples.AIMOCK_DONE, finished("http://127.0.0.1:9/x.mp4")),
+    ("failed as 500, no id", 500, {"status": "failed", "error": {"message": "x"}}, generation_failed("x")),
     # Wrappings.
     ("data around the job", 200, {"data": job(status="running")}, STARTED),
     ("list of one", 200, [job(status="running")], STARTED),
@@ -228,6 +229,7 @@ ERRORS_OF_LOOKS: list[tuple[str, int, object, type[ProviderError]]] = [
     ("500 in plain text", 500, b"Internal Server Error", Unavailable),
     ("502, a gateway's page", 502, b"<html>Bad gateway</html>", Unavailable),
     ("502, a gateway's JSON", 502, {"status": "error", "message": "upstream timed out"}, Unavailable),
+    ("503, a proxy's JSON", 503, {"status": "failed", "message": "no upstream"}, Unavailable),
     ("503, RFC 9457", 503, {"type": "about:blank", "title": "Away", "status": 503}, Unavailable),
     ("504", 504, b"", Unavailable),
     ("307", 307, b"", Unavailable),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Awaitable
+from pathlib import Path
 
 import pytest
 
@@ -139,7 +142,7 @@ async def test_a_create_that_is_never_answered(backend: DialectServer, client_of
     """A create has a deadline; whether a job came of it nobody can tell."""
     backend.jobs.dialect = Dialect(creates="silent")
     with pytest.raises(OutcomeUnknown):
-        await client_of(backend.base_url, create_timeout_s=0.3).create(CAT, None)
+        await client_of(backend.base_url, create_timeout_s=1).create(CAT, None)
 
 
 @pytest.mark.gen_test(timeout=30)
@@ -263,11 +266,11 @@ async def test_advice_on_the_next_look(backend: DialectServer, client_of: MakeCl
 @pytest.mark.gen_test(timeout=30)
 async def test_an_answer_byte_by_byte(backend: DialectServer, client_of: MakeClient) -> None:
     """A look has a deadline for the whole of its answer, however steadily that drips in."""
-    client = client_of(backend.base_url, call_timeout_s=0.5)
+    client = client_of(backend.base_url)
     job = await client.create(CAT, None)
     backend.jobs.dialect = Dialect(drips="looks")
     with pytest.raises(Unavailable):
-        await client.look(job.id)
+        await client_of(backend.base_url, call_timeout_s=0.5).look(job.id)
     backend.jobs.dialect = Dialect()
     assert (await client.look(job.id)).event is Event.STARTED
 
@@ -329,3 +332,24 @@ async def test_a_proxy_of_the_environment(
     monkeypatch.setenv("no_proxy", "nowhere.invalid")
     with pytest.raises(Unavailable):
         await client_of("http://nowhere.invalid/v1").check()
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_no_connection_is_left(backend: DialectServer, client_of: MakeClient, tmp_path: Path) -> None:
+    """Deadlines, resets and bodies that are broken off leave no connection behind."""
+    job = await client_of(backend.base_url).create(CAT, None)
+    await watched(client_of(backend.base_url), job.id)
+    before = open_files()
+    client = client_of(backend.base_url, call_timeout_s=0.2)
+    for dialect in (Dialect(drips="looks"), Dialect(content="reset"), Dialect(content="endless")):
+        backend.jobs.dialect = dialect
+        calls: list[Awaitable[object]] = [client.look(job.id) for _ in range(50)]
+        calls += [client.download(job.id, [], tmp_path / str(number), 100_000) for number in range(30)]
+        await asyncio.gather(*calls, return_exceptions=True)
+    await client.close()
+    await backend.stop()
+    assert open_files() <= before
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
