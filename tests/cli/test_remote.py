@@ -13,7 +13,6 @@ from tests.cli.commands import GUARD_S, CommandLine, interrupt
 from tests.conftest import StartServer
 from tests.server import Server
 
-
 SMALL = ("--seconds", "1", "--size", "160x90")
 
 
