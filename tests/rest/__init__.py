@@ -1,0 +1,1 @@
+"""Tests of HTTP, through a real socket."""
