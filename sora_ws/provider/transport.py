@@ -81,6 +81,7 @@ class Transport:
         )
         self._downloads = CurlAsyncHTTPClient(force_instance=True, max_clients=DOWNLOADS_AT_ONCE)
         self._proxy_for = lru_cache(ORIGINS_KEPT)(_proxy)  # to read the environment costs more than a look
+        self._under_way: set[asyncio.Future[HTTPResponse]] = set()
         self._is_closed = False
 
     async def call(
@@ -120,12 +121,14 @@ class Transport:
         return Answer(response.code, response.headers, b"")
 
     def close(self) -> None:
-        """Let go of every connection. May be called twice."""
+        """Let go of every connection; what is under way gets no answer. May be called twice."""
         if self._is_closed:
             return
         self._is_closed = True
         self._calls.close()
         self._downloads.close()
+        for future in self._under_way:
+            future.cancel()
 
     def _into(self, sink: _Sink) -> Callable[[pycurl.Curl], None]:
         def prepare(curl: pycurl.Curl) -> None:
@@ -159,15 +162,26 @@ class Transport:
         request.user_agent = f"sora-ws/{__version__}"
         request.prepare_curl_callback = set_options
         future = asyncio.ensure_future(client.fetch(request, raise_error=False))
-        future.add_done_callback(_retrieve)
+        self._under_way.add(future)
+        future.add_done_callback(self._ended)
         try:
             # A transfer can't be called back: let it end by itself, unheard.
             return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            if not future.cancelled():  # it was the caller
+                raise
+            raise NoAnswer("the client was closed") from None
         except CurlError as error:
             raise _trouble(error, contact) from error
         except (ValueError, pycurl.error) as error:
             # Its text may hold the headers.
             raise NotSent(f"the request can't be sent: {type(error).__name__}") from None
+
+    def _ended(self, future: asyncio.Future[HTTPResponse]) -> None:
+        """Its exception counts as seen, also where nobody waits for it any more."""
+        self._under_way.discard(future)
+        if not future.cancelled():
+            future.exception()
 
 
 class _Sink:
@@ -232,9 +246,3 @@ def _trouble(error: CurlError, contact: Contact) -> TransportError:
     if contact.is_inside:
         return Forbidden("the address leads into a private network")
     return NotSent(text)
-
-
-def _retrieve(future: asyncio.Future[HTTPResponse]) -> None:
-    """Its exception counts as seen, also where nobody waits for it any more."""
-    if not future.cancelled():
-        future.exception()

@@ -320,6 +320,24 @@ async def test_close_twice(backend: DialectServer, client_of: MakeClient) -> Non
 
 
 @pytest.mark.gen_test(timeout=30)
+async def test_close_in_the_middle(backend: DialectServer, client_of: MakeClient, tmp_path: Path) -> None:
+    """Calls that are under way when the client is closed end at once, as ones without an answer."""
+    client = client_of(backend.base_url)
+    job = await client.create(CAT, None)
+    await watched(client, job.id)
+    backend.jobs.dialect = Dialect(creates="silent", drips="looks", content="endless")
+    calls: list[Awaitable[object]] = [
+        client.create(CAT, None),
+        client.look(job.id),
+        client.download(job.id, [], tmp_path / "video.mp4", 10**12),
+    ]
+    ended = asyncio.gather(*calls, return_exceptions=True)
+    await backend.under_way.wait()
+    await client.close()
+    assert [type(error) for error in await ended] == [OutcomeUnknown, Unavailable, Unavailable]
+
+
+@pytest.mark.gen_test(timeout=30)
 async def test_a_proxy_of_the_environment(
     backend: DialectServer, client_of: MakeClient, monkeypatch: pytest.MonkeyPatch, dead_port: int
 ) -> None:
