@@ -24,7 +24,6 @@ THUMBNAIL_WIDTH: Final = 640
 THUMBNAIL_QUALITY: Final = 85
 THUMBNAIL_PLACE: Final = 3  # at a third of the film
 FRAMES_MAX: Final = 600  # decoded at most, on the way from a keyframe to the thumbnail's place
-
 _MP4_BOXES: Final = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide")
 _MP4_BOXES_THAT_MATTER: Final = (b"moov", b"mdat", b"moof")
 
@@ -34,9 +33,14 @@ class NoVideo(Exception):
 
 
 def probe(video: Path, thumbnail: Path) -> None:
-    """Print what the video is, then write the thumbnail. Raises NoVideo, before it prints anything."""
+    """Print what the video is, then write the thumbnail.
+
+    Raises NoVideo or FFmpegError: before it has printed anything, for a file that can't be
+    played; afterwards for one that there is no thumbnail of.
+    """
     with video.open("rb") as file, _opened(file) as container:
         stream = _stream(container)
+        _check_start(container, stream)
         duration = _duration(container, stream)
         facts = {"duration": duration, "width": stream.width, "height": stream.height}
         print(json.dumps(facts), flush=True)
@@ -49,10 +53,7 @@ def _opened(file: BinaryIO) -> InputContainer:
     if format_name == "mp4":
         _check_length(file)
     file.seek(0)
-    try:
-        return av.open(file, "r", format=format_name)
-    except av.FFmpegError as error:
-        raise NoVideo(error.strerror) from error
+    return av.open(file, "r", format=format_name)
 
 
 def _format(head: bytes) -> str:
@@ -90,6 +91,12 @@ def _stream(container: InputContainer) -> VideoStream:
         raise NoVideo("there are no pictures in it")
     stream.codec_context.thread_count = 1
     return stream
+
+
+def _check_start(container: InputContainer, stream: VideoStream) -> None:
+    """Raise NoVideo where the file has a table of contents, and nothing else."""
+    if not any(packet.size for packet in islice(container.demux(stream), 1)):
+        raise NoVideo("there are no pictures in it")
 
 
 def _duration(container: InputContainer, stream: VideoStream) -> float:
@@ -137,6 +144,8 @@ def main(arguments: Sequence[str]) -> None:
         probe(Path(video), Path(thumbnail))
     except NoVideo as error:
         sys.exit(str(error))
+    except av.FFmpegError as error:
+        sys.exit(error.strerror)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,10 @@ import random
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from hashlib import blake2b
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import av
 from av.video.stream import VideoStream
@@ -30,7 +29,8 @@ CANVAS: Final = 128  # the longer side of what is drawn, before it is made soft 
 GLOWS: Final = 4
 RIM: Final = 181  # what Image.radial_gradient has in the middle of its sides
 
-Colour = tuple[int, int, int]
+Packet: TypeAlias = "av.Packet[av.stream.Stream]"
+Colour: TypeAlias = tuple[int, int, int]
 PALETTES: Final[Sequence[tuple[Colour, ...]]] = (
     ((14, 24, 48), (34, 87, 122), (56, 163, 165), (128, 237, 153), (24, 58, 110)),
     ((36, 16, 56), (94, 45, 121), (219, 84, 97), (255, 166, 92), (60, 28, 96)),
@@ -49,8 +49,8 @@ def make_film(words: str, seconds: int, width: int, height: int, target: Path) -
     with av.open(str(target), "w", format="mp4", options={"movflags": "faststart"}) as container:
         stream = _stream(container, width, height, rate, loop)
         packets = _encoded(stream, _frames(words, width, height, loop))
-        for number, (data, is_keyframe) in enumerate(islice(cycle(packets), seconds * rate)):
-            container.mux(_packet(stream, data, number, is_keyframe))
+        for number, packet in enumerate(islice(cycle(packets), seconds * rate)):
+            container.mux(_again(packet, number))
 
 
 def _stream(
@@ -68,24 +68,22 @@ def _stream(
     return stream
 
 
-def _encoded(stream: VideoStream, frames: Iterator[Image.Image]) -> list[tuple[bytes, bool]]:
+def _encoded(stream: VideoStream, frames: Iterator[Image.Image]) -> list[Packet]:
     packets = []
     for number, picture in enumerate(frames):
         frame = av.VideoFrame.from_image(picture)  # type: ignore[no-untyped-call]
         frame.pts = number
         packets += stream.encode(frame)
-    packets += stream.encode(None)
-    return [(bytes(packet), packet.is_keyframe) for packet in packets]
+    return packets + stream.encode(None)
 
 
-def _packet(stream: VideoStream, data: bytes, number: int, is_keyframe: bool) -> av.Packet[av.stream.Stream]:
-    packet = av.Packet(data)
-    packet.stream = stream
-    packet.time_base = 1 / Fraction(stream.codec_context.framerate or RATE_MAX)
-    packet.pts = packet.dts = number
-    packet.duration = 1
-    packet.is_keyframe = is_keyframe
-    return packet
+def _again(packet: Packet, number: int) -> Packet:
+    """The same picture as the film's `number`th, counted from 0."""
+    again = av.Packet(bytes(packet))
+    again.stream, again.time_base, again.is_keyframe = packet.stream, packet.time_base, packet.is_keyframe
+    again.pts = again.dts = number
+    again.duration = 1
+    return again
 
 
 def _frames(words: str, width: int, height: int, loop: int) -> Iterator[Image.Image]:

@@ -62,6 +62,7 @@ class Face:
         return _sized(self, size)
 
     def has(self, letter: str) -> bool:
+        """Whether it can draw the letter."""
         return letter.isspace() or _has(self, letter)
 
 

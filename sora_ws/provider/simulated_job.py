@@ -18,6 +18,7 @@ PREFIX: Final = "video_sim_"
 ID_MAX: Final = 500
 PROMPT_MAX: Final = 100  # characters that an id has room for
 PROMPT_BYTES_MAX: Final = 270
+MODEL_MAX: Final = 40
 MODEL_BYTES_MAX: Final = 40
 CHECK_BYTES: Final = 6
 QUEUED_PART: Final = 0.1  # of a job's time, before the work begins
@@ -64,8 +65,8 @@ class SimulatedJob(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_
             seconds=seconds,
             width=size[0],
             height=size[1],
-            model=_cut(model, MODEL_BYTES_MAX),
-            prompt=_cut(prompt[:PROMPT_MAX], PROMPT_BYTES_MAX),
+            model=_cut(model, MODEL_MAX, MODEL_BYTES_MAX),
+            prompt=_cut(prompt, PROMPT_MAX, PROMPT_BYTES_MAX),
             nonce=secrets.randbits(32),
         )
 
@@ -77,7 +78,7 @@ class SimulatedJob(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_
         try:
             raw = urlsafe_b64decode(_padded(job_id.removeprefix(PREFIX)))
             job = msgspec.msgpack.decode(raw[CHECK_BYTES:], type=cls)
-        except ValueError:  # of base64, and msgspec's own are such
+        except (ValueError, msgspec.DecodeError):
             return None
         return job if job.id == job_id else None
 
@@ -120,8 +121,12 @@ def is_marked(prompt: str, mark: str) -> bool:
     return mark in prompt.lower()
 
 
-def _cut(text: str, bytes_max: int) -> str:
-    return text.encode()[:bytes_max].decode(errors="ignore")
+def _cut(text: str, letters: int, size: int) -> str:
+    """The text, or where it is longer than so many letters and bytes, its beginning and an ellipsis."""
+    if len(text) <= letters and len(text.encode()) <= size:
+        return text
+    room = size - len("…".encode())
+    return text[: letters - 1].encode()[:room].decode(errors="ignore") + "…"
 
 
 def _padded(text: str) -> str:

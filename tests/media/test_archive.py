@@ -106,6 +106,13 @@ def write_cut(part: float) -> Write:
     return write
 
 
+def write_contents(target: Path) -> Path:
+    """Writes an MP4's table of contents alone, without the pictures that it tells of."""
+    whole = write_mp4(target).read_bytes()
+    target.write_bytes(whole[: whole.index(b"mdat") - 4])
+    return target
+
+
 def write_playlist(target: Path) -> Path:
     """Writes an HLS playlist whose one piece is a real video beside it."""
     other = write_mp4(target.with_name("other.mp4"))
@@ -134,6 +141,7 @@ def write_picture(target: Path) -> Path:
         pytest.param(write_cut(0.999), id="cut at the end"),
         pytest.param(write_cut(0.5), id="cut in the middle"),
         pytest.param(write_cut(0.01), id="cut at the beginning"),
+        pytest.param(write_contents, id="table of contents"),
         pytest.param(write_playlist, id="playlist"),
         pytest.param(write_picture, id="picture"),
         pytest.param(write_sound, id="sound"),

@@ -200,7 +200,7 @@ async def test_jobs_outlive_the_server(slow_client: Client, client: Client) -> N
     path = f"/videos/{quote(job['id'], safe='')}"
     seen = body_of(await slow_client.get(path))
     assert seen["status"] == "completed"
-    assert job["prompt"].startswith(seen["prompt"])
+    assert job["prompt"].startswith(seen["prompt"].removesuffix("…"))
     assert {**seen, "prompt": job["prompt"]} == job
     assert (await slow_client.get(f"{path}/content")).body[4:8] == b"ftyp"
 
