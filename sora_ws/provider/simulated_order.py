@@ -53,7 +53,7 @@ class SimulatedOrder(msgspec.Struct):
         """Raises Refusal where the body is no such object."""
         try:
             return msgspec.json.decode(body, type=cls)
-        except (ValueError, RecursionError) as error:
+        except (ValueError, msgspec.DecodeError, RecursionError) as error:
             raise Refusal(400, f"We could not parse the JSON body of your request: {error}") from None
 
     def job(self, lasts: int, now: int) -> SimulatedJob:
