@@ -20,6 +20,9 @@ from tests.system import debian
 SOURCES: Final = "/usr/src/sora-ws"
 ENV_FILE: Final = "/etc/sora-ws/sora-ws.env"
 STATE: Final = "/var/lib/private/sora-ws"
+PORT_IS_CLOSED: Final = (
+    "status=0; curl -s --max-time 60 localhost:3001/healthz || status=$?; test $status = 7"
+)
 OLD_VERSION: Final = "0.0.1"
 # What the operator of this machine has set; an update must leave it alone.
 OURS: Final = (
@@ -44,14 +47,19 @@ class Service:
             self.token = json.loads(text)["token"]
         return status
 
+    @property
+    def bearer(self) -> str:
+        """curl's option that says who asks."""
+        return f"-H 'Authorization: Bearer {self.token}'"
+
     def create(self, prompt: str) -> str:
         """The videoId of a new task."""
         return str(self.ask("/api/videos", f"--json '{json.dumps({'prompt': prompt})}'")["videoId"])
 
     def ask(self, path: str, options: str = "") -> dict[str, Any]:
         """The JSON that a request gets; it waits in the listening socket while no server runs."""
-        bearer = f"-H 'Authorization: Bearer {self.token}'"
-        answer = self.run(f"curl -sS --fail-with-body --max-time 60 {bearer} {options} localhost:3001{path}")
+        curl = "curl -sS --fail-with-body --max-time 60"
+        answer = self.run(f"{curl} {self.bearer} {options} localhost:3001{path}")
         return dict(json.loads(answer))
 
     def wait_for(self, video: str) -> dict[str, Any]:
@@ -141,12 +149,10 @@ def test_video_from_prompt_to_file_over_a_restart(service: Service) -> None:
     """A restart in the middle of a task refuses no request, and the video is made, kept and served."""
     video = service.create("a lighthouse in the fog")
     before = service.shown("MainPID")
-    knocking = service.machine.starts(
-        "until test -e /run/restarted; do"
-        f"  curl -s -o /dev/null -w '%{{http_code}}\n' --max-time 60 -H 'Authorization: Bearer {service.token}'"
-        "  localhost:3001/api/videos || echo refused;"
-        "done"
+    knock = (
+        f"curl -s -o /dev/null -w '%{{http_code}} ' --max-time 60 {service.bearer} localhost:3001/api/videos"
     )
+    knocking = service.machine.starts(f"until test -e /run/restarted; do {knock} || echo refused; done")
     service.run("systemctl restart sora-ws; touch /run/restarted")
     answers = knocking.communicate(timeout=60)[0].split()
     assert set(answers) == {"200"}
@@ -211,7 +217,7 @@ def test_wrong_setting_ends_with_78_and_no_loop(service: Service) -> None:
     assert service.shown("ExecMainStatus") == "78"
     assert service.shown("ActiveState") == "failed"
     assert "WS_AUTH_TIMEOUT is '10s'" in service.log()
-    service.run("! curl -s --max-time 10 localhost:3001/healthz")
+    service.run(PORT_IS_CLOSED)
     service.run(f"cp /root/good.env {ENV_FILE}; systemctl start sora-ws")
 
 
@@ -234,12 +240,14 @@ def test_nginx_in_front_by_its_file(service: Service) -> None:
 
 
 def test_stop_ends_with_0_and_closes_the_port(service: Service) -> None:
-    """Nothing is left that would start it again, and the next connection is refused."""
+    """Nothing is left that would start it again; the task under way goes on after the next start."""
+    video = service.create("a bicycle leaning on a wall")
     service.run("systemctl stop sora-ws")
     assert service.shown("ExecMainStatus") == "0"
     assert service.shown("Result") == "success"
-    service.run("curl -s localhost:3001/healthz || test $? = 7")
+    service.run(PORT_IS_CLOSED)
     service.run("systemctl start sora-ws")
+    assert service.wait_for(video)["status"] == "COMPLETED"
 
 
 def test_update_keeps_the_settings_and_refuses_nobody(service: Service) -> None:
@@ -260,6 +268,6 @@ def test_uninstall_keeps_settings_and_data(service: Service) -> None:
     """Program, unit and command go; what can't be had again stays, and the way to remove it is told."""
     told = service.run(f"systemctl enable sora-ws; cd {SOURCES}; make uninstall")
     service.run("! systemctl cat sora-ws; ! test -e /opt/sora-ws; ! command -v sora-ws")
-    service.run("curl -s localhost:3001/healthz || test $? = 7")
+    service.run(PORT_IS_CLOSED)
     service.run(f"test -s {STATE}/sora-ws.sqlite3; test -s {ENV_FILE}")
     assert f"rm -r /etc/sora-ws/ {STATE}" in told
