@@ -7,6 +7,7 @@ their id or name as `_id`.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -32,7 +33,7 @@ from sora_ws.store import (
 )
 from sora_ws.task import Task, Watch
 
-SELECTION_SECONDS: Final = 2.0  # how long each try of a call looks for a server that is not there
+SELECTION_SECONDS: Final = 2.0  # how long a call looks for a server that is not there
 LEAVE_SECONDS: Final = 1.0  # for telling the server that its sessions are over
 BUILD_SECONDS: Final = 600.0  # for an index over what an older version has left
 
@@ -92,12 +93,12 @@ class MongoStore:
     def __init__(self, url: str, *, deadline: float = DEADLINE_SECONDS) -> None:
         self._url = url
         self._deadline = deadline
-        self._client: Any = _client(url)  # takes the loop, and connects, with its first call
+        self._client: Any = _client(url, deadline)  # takes the loop, and connects, with its first call
         self._opened: Any = None
 
     async def open(self) -> None:
         if self._client is None:
-            self._client = _client(self._url)
+            self._client = _client(self._url, self._deadline)
         database = self._client.get_default_database(codec_options=CODEC)
         try:
             await self._prepare(database)
@@ -214,8 +215,9 @@ class MongoStore:
             meta = await database.meta.find_one({"_id": "format"})
         documents.check_format(meta["format"] if meta else documents.FORMAT)
         async with _answer_within(BUILD_SECONDS):
-            await database.tasks.create_indexes([*TASK_INDEXES])
-            await database.users.create_indexes([*USER_INDEXES])
+            with pymongo.timeout(BUILD_SECONDS):  # which wins over the client's own timeouts
+                await database.tasks.create_indexes([*TASK_INDEXES])
+                await database.users.create_indexes([*USER_INDEXES])
         async with _answer_within(self._deadline):
             format_now = {"$set": {"format": documents.FORMAT}}
             await database.meta.update_one({"_id": "format"}, format_now, upsert=True)
@@ -253,32 +255,29 @@ async def _answer_within(seconds: float) -> AsyncIterator[None]:
     DuplicateKeyError is left to who expects it.
     """
     try:
-        # The driver's own timeout reaches its threads and the server, asyncio's those who wait
-        # for a thread.
-        with pymongo.timeout(seconds):
-            async with asyncio.timeout(seconds):
-                yield
+        async with asyncio.timeout(seconds):
+            yield
     except TimeoutError as error:
         raise StoreUnavailable("MongoDB took too long") from error
     except OverflowError as error:
         raise ValueError("an integer of more than 64 bits can't be stored") from error
     except DuplicateKeyError:
         raise
-    except OperationFailure as error:
-        if error.code == OUT_OF_DISK_SPACE:
-            raise StoreFull(str(error)) from error
-        raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
     except PyMongoError as error:
-        raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
+        is_full = isinstance(error, OperationFailure) and error.code == OUT_OF_DISK_SPACE
+        # Behind these words the driver goes on with its settings and all it knows of the servers.
+        text = re.split(r" \(configured timeouts|, Timeout:|, full error:", str(error))[0]
+        raise (StoreFull if is_full else StoreUnavailable)(f"MongoDB: {text}") from error
 
 
-def _client(url: str) -> Any:
+def _client(url: str, deadline: float) -> Any:
     try:
         client: Any = AsyncIOMotorClient(
             url,
             appname="sora-ws",
             serverSelectionTimeoutMS=int(SELECTION_SECONDS * 1000),
             connectTimeoutMS=int(SELECTION_SECONDS * 1000),
+            socketTimeoutMS=int(deadline * 1000),
             w="majority",
             journal=True,
             readPreference="primary",

@@ -1,13 +1,14 @@
 """Tasks, users and keys in one SQLite file: the database of a start without configuration.
 
 A row holds the document of `documents.py` as JSON; what queries look for are columns generated
-from it. Every call is one statement and so its own transaction, whatever becomes of its caller.
+from it. A task's `watch` stands beside: it changes most often and alone, and then leaves most
+indexes as they are. Every call is one statement and so its own transaction, whatever becomes of
+its caller.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -36,13 +37,14 @@ BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS tasks (
     id TEXT PRIMARY KEY,
     document TEXT NOT NULL,
+    watch TEXT NOT NULL,
     user_id TEXT AS (document ->> '$.userId'),
     team TEXT AS (document ->> '$.team'),
     status TEXT AS (document ->> '$.status'),
     live INTEGER AS (document ->> '$.live'),
     seq INTEGER AS (document ->> '$.seq'),
     created_at INTEGER AS (document ->> '$.createdAt'),
-    next_look_at INTEGER AS (document ->> '$.watch.nextLookAt'),
+    next_look_at INTEGER AS (watch ->> '$.nextLookAt'),
     idempotency_key TEXT AS (document ->> '$.idempotency.key')
 ) STRICT;
 CREATE UNIQUE INDEX IF NOT EXISTS tasks_by_key ON tasks (user_id, idempotency_key)
@@ -88,8 +90,8 @@ class SqliteStore:
             self._writer = await _Line.connect(self._path, self._deadline)
             await self._prepare(self._writer)
             self._reader = await _Line.connect(self._path, self._deadline)
-        except (OSError, StoreFull) as error:
-            raise StoreUnavailable(str(error)) from error
+        except (OSError, StoreFull, StoreUnavailable) as error:
+            raise StoreUnavailable(f"{self._path}: {error}") from error
         finally:
             if self._reader is None:
                 await self.close()
@@ -105,29 +107,25 @@ class SqliteStore:
                 await line.close()
 
     async def insert(self, task: Task) -> None:
-        row = (task.id, _json(documents.task_to_document(task)))
+        document, watch = _parts(task)
+        insert = "INSERT INTO tasks (id, document, watch) VALUES (?, ?, ?)"
         try:
-            await self._write("INSERT INTO tasks (id, document) VALUES (?, ?)", *row)
+            await self._write(insert, task.id, document, watch)
         except sqlite3.IntegrityError as error:
             raise await self._conflict(task) from error
 
     async def save(self, task: Task, over_seq: int) -> None:
-        changed = await self._write(
-            """UPDATE tasks SET document = json_set(?, '$.idempotency', document -> '$.idempotency')
-            WHERE id = ? AND seq = ? RETURNING id""",
-            _json(documents.task_to_document(task)),
-            task.id,
-            over_seq,
-        )
+        document, watch = _parts(task)
+        update = """UPDATE tasks
+            SET document = json_set(?, '$.idempotency', document -> '$.idempotency'), watch = ?
+            WHERE id = ? AND seq = ? RETURNING id"""
+        changed = await self._write(update, document, watch, task.id, over_seq)
         if not changed:
             raise Stale(f"task {task.id} is no longer at seq {over_seq}")
 
     async def reschedule(self, task_id: str, watch: Watch) -> None:
-        await self._write(
-            "UPDATE tasks SET document = json_set(document, '$.watch', json(?)) WHERE id = ? AND live = 1",
-            _json(documents.watch_to_document(watch)),
-            task_id,
-        )
+        document = _json(documents.watch_to_document(watch))
+        await self._write("UPDATE tasks SET watch = ? WHERE id = ? AND live = 1", document, task_id)
 
     async def find(self, task_id: str) -> Task | None:
         tasks = await self._tasks("WHERE id = ?", task_id)
@@ -201,8 +199,9 @@ class SqliteStore:
 
     def _make_file(self) -> None:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # SQLite gives the files beside it the same mode.
-        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
+        # SQLite gives the files beside it the same mode. A file that is there is not opened by
+        # this: to close it again would take away the locks of this process's other stores on it.
+        self._path.touch(mode=0o600)
 
     async def _prepare(self, writer: _Line) -> None:
         [(found,)] = await writer.run("PRAGMA user_version")
@@ -218,12 +217,12 @@ class SqliteStore:
         return DuplicateKey(taken) if taken else StoreError(f"task {task.id} is there already")
 
     async def _tasks(self, where: str, *values: Any) -> Sequence[Task]:
-        rows = await self._read(f"SELECT document FROM tasks {where}", *values)  # noqa: S608 values are bound
-        return [documents.task_from_document(msgspec.json.decode(document)) for (document,) in rows]
+        select = f"SELECT document, watch FROM tasks {where}"  # noqa: S608 values are bound
+        return [_task(*row) for row in await self._read(select, *values)]
 
     async def _users(self, where: str, *values: Any) -> Sequence[User]:
-        rows = await self._read(f"SELECT document FROM users {where}", *values)  # noqa: S608 values are bound
-        return [documents.user_from_document(msgspec.json.decode(document)) for (document,) in rows]
+        select = f"SELECT document FROM users {where}"  # noqa: S608 values are bound
+        return [_user(*row) for row in await self._read(select, *values)]
 
     async def _read(self, sql: str, *values: Any) -> Sequence[Any]:
         return await _opened(self._reader).run(sql, *values)
@@ -287,14 +286,17 @@ def _opened(line: _Line | None) -> _Line:
 
 @contextmanager
 def _driver_errors() -> Iterator[None]:
-    """Says in the port's words what went wrong. IntegrityError is left to who expects it."""
+    """Says in the port's words what went wrong with the database.
+
+    IntegrityError is left to who expects it, and ProgrammingError would be a fault of this file.
+    """
     try:
         yield
     except TimeoutError as error:
         raise StoreUnavailable("SQLite took too long") from error
     except OverflowError as error:
         raise ValueError("an integer of more than 64 bits can't be stored") from error
-    except sqlite3.IntegrityError:
+    except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
         raise
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
@@ -312,6 +314,21 @@ def _where(page: Page) -> tuple[str, Sequence[str | int]]:
         terms.append("(created_at, id) < (?, ?)")
         values = (*values, *page.before)
     return " AND ".join(terms), values
+
+
+def _parts(task: Task) -> tuple[str, str]:
+    document = documents.task_to_document(task)
+    watch = document.pop("watch")
+    return _json(document), _json(watch)
+
+
+def _task(document: str, watch: str) -> Task:
+    parts = msgspec.json.decode(document) | {"watch": msgspec.json.decode(watch)}
+    return documents.task_from_document(parts)
+
+
+def _user(document: str) -> User:
+    return documents.user_from_document(msgspec.json.decode(document))
 
 
 def _json(document: documents.Document) -> str:
