@@ -6,6 +6,10 @@ VENV   := .venv
 
 # Debian's Python has no ensurepip and lets its pip install nothing but into a venv.
 pip = $(1) -m pip --python $(2)/bin/python --quiet --disable-pip-version-check install
+need_pip = $(1) -m pip --version >/dev/null 2>&1 || \
+  { echo "sora-ws needs pip to install itself: apt-get install python3-pip" >&2; exit 1; }
+need_root = test "$$(id -u)" = 0 || \
+  { echo "make $@ changes $(INSTALLED) and /etc: run it as root" >&2; exit 1; }
 
 SYSTEM_PYTHON := /usr/bin/python3
 INSTALLED     := /opt/sora-ws
@@ -37,8 +41,7 @@ clean: ## Remove the virtual environment and all that was built or cached
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("sora-ws needs Python 3.11 or newer, \
 	this one is %d.%d. Name another: make $(MAKECMDGOALS) PYTHON=python3.12" % sys.version_info[:2])'
-	@$(PYTHON) -m pip --version >/dev/null 2>&1 || { \
-	  echo "sora-ws needs pip to install itself: apt-get install python3-pip" >&2; exit 1; }
+	@$(call need_pip,$(PYTHON))
 	@$(PYTHON) -m venv --without-pip $(VENV)
 
 $(VENV)/installed: setup.py | $(VENV)/bin/python
@@ -52,7 +55,8 @@ $(VENV)/installed-%: setup.py | $(VENV)/bin/python
 	@touch $@ $(VENV)/installed
 
 install: ## Install or update the systemd service (as root); settings that are there stay
-	@test "$$(id -u)" = 0 || { echo "make install writes to $(INSTALLED) and /etc: run it as root" >&2; exit 1; }
+	@$(need_root)
+	@$(call need_pip,$(SYSTEM_PYTHON))
 	@echo "Installing sora-ws into $(INSTALLED)"
 	@rm -rf build
 	@$(SYSTEM_PYTHON) -m venv --without-pip $(INSTALLED)
@@ -65,7 +69,7 @@ install: ## Install or update the systemd service (as root); settings that are t
 	@echo "Installed. Settings: $(ENV_FILE)   Start, now and at every boot: systemctl enable --now sora-ws"
 
 uninstall: ## Stop and remove the service; settings, database and videos stay
-	@test "$$(id -u)" = 0 || { echo "make uninstall removes files of $(INSTALLED) and /etc: run it as root" >&2; exit 1; }
+	@$(need_root)
 	@if test -d /run/systemd/system; then systemctl disable --quiet --now sora-ws; fi
 	@rm -rf $(INSTALLED) $(UNIT) $(COMMAND)
 	@if test -d /run/systemd/system; then systemctl daemon-reload; fi
