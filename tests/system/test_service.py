@@ -159,9 +159,9 @@ def test_video_from_prompt_to_file_over_a_restart(service: Service) -> None:
     assert service.shown("MainPID") != before
 
     result = service.wait_for(video)["result"]
-    service.run(f"curl -sS --fail -o /root/video.mp4 '{result['videoUrl']}'")
-    service.run(f"curl -sS --fail -o /root/video.jpg '{result['thumbnailUrl']}'")
-    downloaded = service.machine.tree / "root"
+    service.run(f"curl -sS --fail -o /srv/video.mp4 '{result['videoUrl']}'")
+    service.run(f"curl -sS --fail -o /srv/video.jpg '{result['thumbnailUrl']}'")
+    downloaded = service.machine.tree / "srv"
     assert (downloaded / "video.mp4").stat().st_size == result["fileSize"]
     assert (downloaded / "video.mp4").read_bytes()[4:8] == b"ftyp"
     assert (downloaded / "video.jpg").read_bytes()[:3] == b"\xff\xd8\xff"
@@ -212,21 +212,21 @@ def test_lost_password_is_set_anew_while_stopped(service: Service) -> None:
 
 def test_wrong_setting_ends_with_78_and_no_loop(service: Service) -> None:
     """The start fails once, with a line that names the setting, and the port is given up."""
-    service.run(f"cp {ENV_FILE} /root/good.env; echo WS_AUTH_TIMEOUT=10s >> {ENV_FILE}")
+    service.run(f"cp {ENV_FILE} /etc/good.env; echo WS_AUTH_TIMEOUT=10s >> {ENV_FILE}")
     service.run("! systemctl restart sora-ws")
     assert service.shown("ExecMainStatus") == "78"
     assert service.shown("ActiveState") == "failed"
     assert "WS_AUTH_TIMEOUT is '10s'" in service.log()
     service.run(PORT_IS_CLOSED)
-    service.run(f"cp /root/good.env {ENV_FILE}; systemctl start sora-ws")
+    service.run(f"cp /etc/good.env {ENV_FILE}; systemctl start sora-ws")
 
 
 def test_unknown_setting_is_warned_of(service: Service) -> None:
     """A misspelt name doesn't stop the start, and the journal has the name that was meant."""
-    service.run(f"cp {ENV_FILE} /root/good.env; echo WS_AUTH_TIMEOUTS=1 >> {ENV_FILE}")
+    service.run(f"cp {ENV_FILE} /etc/good.env; echo WS_AUTH_TIMEOUTS=1 >> {ENV_FILE}")
     service.run("systemctl restart sora-ws")
     assert "there is no setting WS_AUTH_TIMEOUTS; did you mean WS_AUTH_TIMEOUT?" in service.log()
-    service.run(f"cp /root/good.env {ENV_FILE}")
+    service.run(f"cp /etc/good.env {ENV_FILE}")
 
 
 def test_nginx_in_front_by_its_file(service: Service) -> None:
