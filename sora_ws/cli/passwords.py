@@ -28,7 +28,7 @@ def ask(prompt: str) -> str:
 
 def ask_for_new() -> str:
     """A new password, typed twice; empty where one is to be made. Raises CommandFailed."""
-    password = ask("New password (empty: make one): ")
+    password = ask("New password, or nothing to have one made: ")
     if password and ask("Once more: ") != password:
         raise CommandFailed("the two passwords differ")
     return password

@@ -31,8 +31,7 @@ class KeptLogin(msgspec.Struct, rename="camel"):
 def server_url(environ: Mapping[str, str] = os.environ) -> str:
     """SORA_WS_URL, without a slash at its end. Raises WrongSetting."""
     url = environ.get("SORA_WS_URL") or DEFAULT_URL
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+    if not _is_address(url):
         raise WrongSetting(f"SORA_WS_URL is {url!r}: write an address like {DEFAULT_URL}")
     return url.rstrip("/")
 
@@ -69,6 +68,15 @@ def token_file(environ: Mapping[str, str] = os.environ) -> Path:
     base = environ.get("XDG_CONFIG_HOME")
     folder = Path(base) if base else Path(environ.get("HOME") or Path.home()) / ".config"
     return folder / "sora-ws" / "token.json"
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        has_host = bool(parts.hostname) and parts.port != 0  # reading a port checks it
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and has_host and not parts.query and not parts.fragment
 
 
 def _read(file: Path) -> KeptLogin | None:

@@ -236,7 +236,17 @@ def _keep(home: Path, text: str) -> None:
     file.write_text(text)
 
 
-@pytest.mark.parametrize("url", ["localhost:3001", "ftp://localhost", "http://", "http://localhost:3001?x=1"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "localhost:3001",
+        "ftp://localhost",
+        "http://",
+        "http://localhost:3001?x=1",
+        "http://localhost:99999",
+        "http://[::1",
+    ],
+)
 def test_a_wrong_address_is_a_wrong_setting(url: str, command_line: CommandLine) -> None:
     """SORA_WS_URL is checked like every setting."""
     refused = command_line.run("list", SORA_WS_URL=url, SORA_WS_TOKEN="t")
