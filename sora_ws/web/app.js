@@ -22,7 +22,7 @@ const sync = new Sync(tasks, byId("more"), showFault);
 const act = { open, cancel, retry, remove, change };
 const grid = new Grid(tasks, byId("grid"), act);
 const detail = new Detail(byId("detail"), tasks, act);
-const composer = new Composer(byId("composer"), created);
+const composer = new Composer(byId("composer"), (task) => tasks.put(task));
 
 /** The deletions that can still be taken back, each as a function that makes it final. */
 const deletions = new Set();
@@ -36,11 +36,6 @@ function open(id) {
   detail.open(id);
 }
 
-function created(task) {
-  tasks.put(task);
-  grid.focus(task.videoId);
-}
-
 async function cancel(id) {
   await attempt(() => api.cancelVideo(id));
   sync.soon();
@@ -48,7 +43,7 @@ async function cancel(id) {
 
 async function retry(id) {
   const task = await attempt(() => api.retryVideo(id));
-  if (task) created(task);
+  if (task) tasks.put(task);
 }
 
 function change(id) {
@@ -153,7 +148,11 @@ byId("sign-out").addEventListener("click", () => {
   session.end();
 });
 addEventListener("pagehide", settleDeletions);
-session.addEventListener("change", ({ detail: { reason } }) => enter(reason));
+session.addEventListener("change", ({ detail: { reason } }) => {
+  enter(reason);
+  // On a touch screen the focus would bring the keyboard up over everything.
+  if (session.current && matchMedia("(hover: hover)").matches) composer.focus();
+});
 
 function enter(reason) {
   leave();

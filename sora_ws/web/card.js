@@ -34,7 +34,9 @@ export function createCard(id, act) {
     article.dataset.state = stateOf(task);
     item.style.setProperty("--ratio", ratioOf(task.result?.resolution ?? task.size));
     say(open, task.prompt);
+    const hadVideo = face.video() !== null;
     face.update(task);
+    if (!hadVideo && article.matches(":hover")) play(face.video());
     offer(task);
     tick(task);
   }

@@ -20,6 +20,7 @@ export class Composer {
   #image;
   /** The order that is being tried, and its key: tried again unchanged it must not become two tasks. */
   #attempt = { order: "", key: "" };
+  #isSending = false;
 
   /**
    * @param {HTMLFormElement} form
@@ -59,6 +60,10 @@ export class Composer {
     this.#form.scrollIntoView({ block: "nearest" });
   }
 
+  focus() {
+    this.#form.prompt.focus();
+  }
+
   clear() {
     this.#form.prompt.value = "";
     this.#image.clear();
@@ -84,8 +89,8 @@ export class Composer {
   async #submit() {
     const order = this.#order();
     if (!order.prompt.trim()) return this.#complain(words.promptMissing);
-    const button = this.#form.querySelector("[type=submit]");
-    button.disabled = true;
+    if (this.#isSending) return;
+    this.#sending(true);
     try {
       const task = await createVideo(order, this.#image.file, this.#keyOf(order));
       this.clear();
@@ -94,8 +99,14 @@ export class Composer {
       if (!(error instanceof ApiError)) throw error;
       if (error.status !== 401) showProblem(this.#problem, error);
     } finally {
-      button.disabled = false;
+      this.#sending(false);
     }
+  }
+
+  /** A button that is disabled loses the focus; this one only says that it is busy. */
+  #sending(isSending) {
+    this.#isSending = isSending;
+    this.#form.querySelector("[type=submit]").ariaDisabled = isSending;
   }
 
   #order() {

@@ -33,10 +33,6 @@ export class Grid {
     for (const [id, card] of this.#cards) card.update(this.#tasks.get(id));
   }
 
-  focus(id) {
-    this.#cards.get(id)?.element.querySelector(".open").focus();
-  }
-
   #change({ id, task, before }) {
     if (task) this.#card(id).update(task);
     else this.#drop(id);

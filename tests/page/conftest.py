@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
+from tests.conftest import StartServer
 from tests.page.browser import Visitor, chromium, open_visitor
 from tests.server import Server
 
@@ -22,8 +23,11 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def visit(browser: Browser) -> Iterator[Visit]:
-    """`visit(server, **context)` opens the page; afterwards no visitor may have seen a fault."""
+def visit(browser: Browser, start_server: StartServer) -> Iterator[Visit]:
+    """`visit(server, **context)` opens the page; afterwards no visitor may have seen a fault.
+
+    It asks for `start_server` so that the visitors leave before their servers do.
+    """
     visitors: list[Visitor] = []
 
     def visit(server: Server, **context: Any) -> Visitor:
