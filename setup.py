@@ -11,12 +11,12 @@ RUNTIME = [
     "motor>=3.7.1",  # the last release, speaks to the pymongo below
     "pymongo>=4.18.2,<5",  # BSON overflow fixes; motor 3.7 takes no 5
     "PyJWT[crypto]>=2.15.1",  # crit, exp and nesting checks
-    "pycurl>=7.45.3",  # what CurlAsyncHTTPClient runs on
-    "msgspec>=0.19",  # PEP 563 annotations and rename='camel' on unions
+    "pycurl>=7.45.7",  # for CurlAsyncHTTPClient; PREREQFUNCTION, and a wheel that finds the CA bundle
+    "msgspec>=0.21",  # its DecodeError is a ValueError
     "aiosqlite>=0.20",  # closes its thread when the loop ends
     "argon2-cffi>=23.1",  # RFC 9106 default parameters
     "pillow>=11.0",  # image decoding fixes
-    "av>=14.0",  # bundles a libx264 that encodes
+    "av>=14.1",  # bundles a libx264; stream dispositions
     "rich>=13.7",  # progress bar of the command line
 ]
 TEST = [
@@ -25,6 +25,7 @@ TEST = [
     "hypothesis>=6.100",
     "websockets>=13.0",  # a WebSocket client that is not ours
     "playwright>=1.50",  # drives Debian's Chromium
+    "openai>=2.0",  # an SDK of the /v1/videos format, as a client of the simulator
 ]
 DEV = [
     "mypy>=1.14",

@@ -38,7 +38,7 @@ from sora_ws.push.handler import PushHandler
 from sora_ws.push.hub import Hub
 from sora_ws.push.lines import Lines
 from sora_ws.push.messages import Presenter, Stats
-from sora_ws.rest import RestContext, log_request, routes, waiting_routes
+from sora_ws.rest import RestContext, UnderWay, log_request, routes, waiting_routes
 from sora_ws.rhythm import Rhythm
 from sora_ws.service import VideoService
 from sora_ws.settings import Settings, WrongSetting
@@ -53,6 +53,7 @@ EX_CONFIG: Final = 78
 """sysexits.h: a setting is wrong, and starting again won't help."""
 
 STORE_RETRY_S: Final = 1.0
+READY_WAIT_S: Final = 5.0
 DISABLED_EVERY_MS: Final = 1_000
 HEADER_BYTES_MAX: Final = 16_384
 IDLE_S: Final = 75.0
@@ -84,6 +85,7 @@ class App:
         self._lines: Lines | None = None
         self._poller: Poller | None = None
         self._composing: asyncio.Task[None] | None = None
+        self._requests = UnderWay()
         self._is_stopping = False
 
     @property
@@ -101,12 +103,9 @@ class App:
             max_connections=raise_open_files(self.settings.max_connections),
         )
         self._server = HTTPServer(
-            Application(waiting_routes(self.settings), log_function=log_request),
+            self._application(waiting_routes(self.settings)),
             idle_connection_timeout=IDLE_S,
             max_header_size=HEADER_BYTES_MAX,
-            # Handlers lower it to what their body may have; more than this is cut off unread.
-            max_body_size=self.settings.max_body_bytes,
-            max_buffer_size=self.settings.max_body_bytes + HEADER_BYTES_MAX,
         )
         self._server.add_sockets(sockets)
         self._stack.callback(self._server.stop)
@@ -116,7 +115,7 @@ class App:
     async def ready(self) -> None:
         """Returns when the store has answered and everything is served. Raises NewerFormat."""
         if self._composing is not None:
-            await asyncio.shield(self._composing)
+            await self._composing
 
     async def stop(self) -> None:
         """Take leave within DRAIN_SECONDS; what is under way ends or goes on after the next start."""
@@ -128,10 +127,12 @@ class App:
             self._composing.cancel()
         if self._server is not None:
             self._server.stop()
-        await asyncio.gather(
-            self._lines.drain(seconds) if self._lines else asyncio.sleep(0),
-            self._poller.stop(grace_s=seconds) if self._poller else asyncio.sleep(0),
-        )
+        leaving: list[Awaitable[object]] = [self._requests.ended(seconds)]
+        if self._lines is not None:
+            leaving.append(self._lines.drain(seconds))
+        if self._poller is not None:
+            leaving.append(self._poller.stop(grace_s=seconds))
+        await asyncio.gather(*leaving)
         await self._stack.aclose()
 
     async def _compose(self) -> None:
@@ -248,7 +249,10 @@ class App:
         if self._server is None or self._lines is None:
             return
         door = (r"/ws", PushHandler, {"lines": self._lines, "settings": self.settings})
-        self._server.request_callback = Application([door, *handlers], log_function=log_request)
+        self._server.request_callback = self._application([door, *handlers])
+
+    def _application(self, handlers: list[Any]) -> Application:
+        return Application(handlers, log_function=log_request, under_way=self._requests)
 
     async def _readiness(self, store: Store, attendant: Attendant) -> str | None:
         """Why no new work should be sent here, None where nothing stands against it."""
@@ -317,12 +321,12 @@ def serve(settings: Settings, warnings: Sequence[str] = ()) -> int:
         log.warning(warning)
     try:
         return asyncio.run(_serve(App(settings)))
-    except WrongSetting as error:
+    except (WrongSetting, NewerFormat) as error:
         print(f"sora-ws: {error}", file=sys.stderr)
         return EX_CONFIG
-    except NewerFormat as error:
+    except OSError as error:  # a state folder that can't be written, say
         print(f"sora-ws: {error}", file=sys.stderr)
-        return EX_CONFIG
+        return 1
 
 
 async def _serve(app: App) -> int:
@@ -331,17 +335,20 @@ async def _serve(app: App) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     await app.start()
-    systemd.notify("READY=1", "STATUS=Waiting for the database")
     _say_where(app.settings, app.url)
     ready = asyncio.create_task(app.ready())
     stopped = asyncio.create_task(stopping.wait())
-    await asyncio.wait((ready, stopped), return_when=asyncio.FIRST_COMPLETED)
+    # Whoever started us may go on when all is served, or when the database makes us wait.
+    either = {ready, stopped}
+    done, _ = await asyncio.wait(either, timeout=READY_WAIT_S, return_when=asyncio.FIRST_COMPLETED)
+    if not done:
+        systemd.notify("READY=1", "STATUS=Waiting for the database")
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     if ready.done():
         ready.result()
-        systemd.notify("STATUS=Serving")
         _hand_out_password(app)
+        systemd.notify("READY=1", "STATUS=Serving")
         await stopped
-    ready.cancel()
     systemd.notify("STOPPING=1")
     await app.stop()
     return 0

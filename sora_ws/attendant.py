@@ -85,7 +85,10 @@ class Attendant:
         except (NoContent, Unplayable) as error:
             return await self._no_content(task, error)
         except Unavailable as error:
-            return await self._postpone(task, error)
+            if error.holds_all or error.is_configuration:
+                return await self._postpone(task, error)
+            # Looks are answered, or we were not here: a gateway that lost the file says 502 for ever.
+            return await self._no_content(task, error)
         except OSError as error:
             detail = f"the video of task {task.id} can't be stored here: {error.strerror}"
             log.error(detail, extra={"action": "archive_failed", "task": task.id})  # noqa: TRY400

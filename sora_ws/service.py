@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Final
+from weakref import WeakValueDictionary
 
 from sora_ws.media import MediaStore
 from sora_ws.store import DuplicateKey, Page, TaskStore
@@ -69,6 +70,7 @@ class VideoService:
         self._tasks_per_user_max = tasks_per_user_max
         self._simulated = simulated
         self._creating: Counter[str] = Counter()
+        self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._background: set[asyncio.Future[None]] = set()
 
     async def create(
@@ -83,24 +85,35 @@ class VideoService:
         """Store a new task; it is submitted at once. Raises Forbidden, TooManyTasks, KeyReused."""
         if team is not None and team not in viewer.teams:
             raise Forbidden(f"you are not in the team {team!r}")
-        if idempotency is not None:
-            earlier = await self._store.find_by_key(viewer.user_id, idempotency.key)
-            if earlier is not None and not await self._expired(earlier):
-                return _same(earlier, idempotency)
         task = Task.new(
             viewer.user_id, order, self._now(), team=team, simulated=self._simulated, idempotency=idempotency
         )
-        self._creating[viewer.user_id] += 1
+        if idempotency is None:
+            return await self._insert(task, reference)
+        # Sent many times at once, it counts once against the limit, and is one task.
+        async with self._locks.setdefault((viewer.user_id, idempotency.key), asyncio.Lock()):
+            earlier = await self._store.find_by_key(viewer.user_id, idempotency.key)
+            if earlier is not None and not await self._expired(earlier):
+                return _same(earlier, idempotency)
+            try:
+                return await self._insert(task, reference)
+            except DuplicateKey as duplicate:  # another instance was faster
+                await self._media.delete(task.id)
+                return _same(duplicate.task, idempotency)
+
+    async def _insert(self, task: Task, reference: bytes | None) -> Task:
+        """Raises TooManyTasks, DuplicateKey.
+
+        An image stays where the store failed: it may have kept the task and only not said so.
+        """
+        self._creating[task.user_id] += 1
         try:
-            await self._check_room_for(viewer.user_id)
+            await self._check_room_for(task.user_id)
             if reference is not None:
                 await self._media.save_reference(task.id, reference)
             await self._writer.insert(task)
-        except DuplicateKey as duplicate:
-            await self._media.delete(task.id)
-            return _same(duplicate.task, idempotency)
         finally:
-            self._creating[viewer.user_id] -= 1
+            self._creating[task.user_id] -= 1
             self._creating += Counter()  # drops the zeros
         self._attend(task)
         return task
@@ -189,8 +202,8 @@ class VideoService:
         running.add_done_callback(self._background.discard)
 
 
-def _same(task: Task, idempotency: Idempotency | None) -> Task:
+def _same(task: Task, idempotency: Idempotency) -> Task:
     """The task of an earlier request under the same key, if it was the same request."""
-    if idempotency is None or task.idempotency is None or task.idempotency.digest != idempotency.digest:
+    if task.idempotency is None or task.idempotency.digest != idempotency.digest:
         raise KeyReused("this Idempotency-Key was used for another request: send a new key")
     return task

@@ -83,14 +83,24 @@ class Server:
             stderr=self.log_file.open("a"),
             text=True,
         )
-        path = "/readyz" if wait else "/healthz"
-        deadline = time.monotonic() + START_GUARD_S
-        while not self._answers(path):
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f"the server did not start:\n{self.log}")
-        if self.password is None and wait:
+        self._wait_for("/readyz" if wait else "/healthz")
+        if wait and self.password is None:
             self.password = self._read_password()
         return self
+
+    def wait_until_ready(self) -> None:
+        """For a server that was started without waiting."""
+        self._wait_for("/readyz")
+        self.password = self.password or self._read_password()
+
+    def fail_to_start(self) -> tuple[int, str]:
+        """The exit status and all that it said, for a server that must not start."""
+        self.state.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "sora_ws", "serve"]
+        ended = subprocess.run(
+            command, env=self.environment, capture_output=True, text=True, timeout=START_GUARD_S, check=False
+        )
+        return ended.returncode, ended.stdout + ended.stderr
 
     def kill(self) -> None:
         """kill -9: no last word."""
@@ -150,12 +160,21 @@ class Server:
         video_id: str = answer.json["videoId"]
         return video_id
 
+    def _wait_for(self, path: str) -> None:
+        assert self.process is not None
+        deadline = time.monotonic() + START_GUARD_S
+        while not self._answers(path):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"the server did not start:\n{self.log}")
+
     def _answers(self, path: str) -> bool:
         try:
-            return self.request("GET", path).status == 200
+            if self.request("GET", path).status == 200:
+                return True
         except OSError:
-            time.sleep(0.02)  # nobody listens yet, and nothing can be waited for
-            return False
+            pass  # nobody listens yet
+        time.sleep(0.02)  # until it answers there is nothing that could be waited for
+        return False
 
     def _read_password(self) -> str | None:
         """The first password, off the lines that a start prints; it is the last of them."""

@@ -13,10 +13,11 @@ from sora_ws.rest.login import LoginHandler, RefreshHandler
 from sora_ws.rest.media import MediaHandler
 from sora_ws.rest.page import AssetHandler, load_assets
 from sora_ws.rest.status import HealthHandler, NothingHandler, ReadyHandler, StatsHandler, WaitingHandler
+from sora_ws.rest.under_way import UnderWay
 from sora_ws.rest.videos import CancelHandler, RetryHandler, VideoHandler, VideosHandler
 from sora_ws.settings import Settings
 
-__all__ = ["RestContext", "log_request", "routes", "waiting_routes"]
+__all__ = ["RestContext", "UnderWay", "log_request", "routes", "waiting_routes"]
 
 Route = tuple[str, type[Any], dict[str, Any]]
 

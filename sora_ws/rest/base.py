@@ -21,6 +21,7 @@ from sora_ws.auth import Identity, TokenInvalid
 from sora_ws.peers import client_address, origin_is_allowed
 from sora_ws.rest.context import RestContext
 from sora_ws.rest.problem import CONTENT_TYPE, REFUSALS, Problem, problem_of
+from sora_ws.rest.under_way import UnderWay
 from sora_ws.settings import Settings
 from sora_ws.task import Viewer
 
@@ -59,6 +60,7 @@ class Handler(RequestHandler):
         self.set_header("Cache-Control", "no-store")
 
     async def prepare(self) -> None:
+        self._under_way.begin(self)
         self._allow_origin()
         connection = cast(HTTP1Connection, self.request.connection)
         connection.set_max_body_size(sys.maxsize)  # Tornado's limit answers 400; `data_received` counts
@@ -71,6 +73,17 @@ class Handler(RequestHandler):
             if self.request.headers.get("Expect") == "100-continue":
                 raise  # the body is not under way yet, and must not be asked for
             self._refuse(refusal)
+
+    def on_finish(self) -> None:
+        self._under_way.end(self)
+
+    def on_connection_close(self) -> None:
+        self._under_way.end(self)
+
+    @property
+    def _under_way(self) -> UnderWay:
+        under_way: UnderWay = self.settings["under_way"]
+        return under_way
 
     async def admit(self) -> None:
         """May raise what ends the request before its body is read."""

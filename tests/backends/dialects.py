@@ -12,6 +12,7 @@ import json
 import socket
 import struct
 from base64 import b64decode
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -55,6 +56,7 @@ class DialectServer:
         self.create_is_held = asyncio.Event()  # a create came and waits for
         self.let_creates_go = asyncio.Event()
         self.base_url = ""
+        self._a_request_came = asyncio.Event()
         self._servers: list[HTTPServer] = []
 
     async def start(self, port: int = 0) -> str:
@@ -64,6 +66,16 @@ class DialectServer:
         )
         self.base_url = f"{self._listen(self._application(), port)}/v1"
         return self.base_url
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Returns when it holds; asked again after every request."""
+        while not holds():
+            self._a_request_came.clear()
+            await self._a_request_came.wait()
+
+    def record(self, request: Request) -> None:
+        self.requests.append(request)
+        self._a_request_came.set()
 
     async def stop(self) -> None:
         """Close both ports and every connection."""
@@ -116,7 +128,7 @@ class Answering(RequestHandler):
         self._gone.set()
 
     def prepare(self) -> None:
-        self.server.requests.append(recorded(self))
+        self.server.record(recorded(self))
         if self.dialect.key and self.request.headers.get("Authorization") != f"Bearer {self.dialect.key}":
             self.refuse(401, "Incorrect API key provided.", "invalid_api_key")
         elif self.dialect.trouble is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -146,6 +147,20 @@ class World:
         return task
 
 
+def logged(logger: str, text: str) -> asyncio.Event:
+    """Set when this logger says something that holds the text."""
+    said = asyncio.Event()
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if text in record.getMessage():
+                said.set()
+                logging.getLogger(logger).removeHandler(self)
+
+    logging.getLogger(logger).addHandler(Ear())
+    return said
+
+
 StartWorld = Callable[..., Any]
 
 
@@ -167,7 +182,7 @@ async def a_world(
             "PORT": "0",
             "JWT_SECRET": SECRET,
             "SORA_API_BASE_URL": base_url,
-            "SORA_POLL_INTERVAL": "500",
+            "SORA_POLL_INTERVAL": "200",
             "SORA_POLL_MIN_INTERVAL": "50",
             "DRAIN_SECONDS": "0",
         }
