@@ -178,9 +178,9 @@ def test_killed_service_comes_back_and_goes_on(service: Service) -> None:
 
 def test_hung_loop_is_killed_and_started_again(service: Service) -> None:
     """The watchdog notices a loop that no longer turns; a request sent meanwhile is answered late."""
-    service.run("mkdir -p /run/systemd/system/sora-ws.service.d")
     service.run(
-        "printf '[Service]\nWatchdogSec=2s\n' > /run/systemd/system/sora-ws.service.d/watchdog.conf;"
+        "mkdir -p /run/systemd/system/sora-ws.service.d; cd /run/systemd/system/sora-ws.service.d;"
+        "printf '[Service]\nWatchdogSec=4s\n' > watchdog.conf;"
         "systemctl daemon-reload; systemctl restart sora-ws"
     )
     before = service.shown("MainPID")
@@ -188,6 +188,7 @@ def test_hung_loop_is_killed_and_started_again(service: Service) -> None:
     service.ask("/healthz")
     assert service.shown("MainPID") != before
     assert "Watchdog timeout" in service.log()
+    service.run("rm -r /run/systemd/system/sora-ws.service.d; systemctl daemon-reload")
 
 
 def test_lost_password_is_set_anew(service: Service) -> None:
