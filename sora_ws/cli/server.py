@@ -9,7 +9,7 @@ from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
 
-from sora_ws import app, logs
+from sora_ws import app, logs, run
 from sora_ws.cli.database import become_user_of, place_of, settings_for
 from sora_ws.cli.output import CommandFailed, complain, one_line, print_json
 from sora_ws.provider import ProviderError
@@ -22,7 +22,7 @@ def serve(args: Namespace) -> int:
     """`serve`"""
     settings, warnings = Settings.load(file=args.config)
     logs.configure(settings.log_format, settings.log_level)
-    return app.serve(settings, warnings)
+    return run.serve(settings, warnings)
 
 
 def simulate(args: Namespace) -> int:

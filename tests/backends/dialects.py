@@ -11,9 +11,10 @@ import itertools
 import json
 import socket
 import struct
+import time
 from base64 import b64decode
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from tornado.httpserver import HTTPServer
@@ -42,6 +43,7 @@ class Request:
     query: str
     headers: HTTPHeaders
     body: bytes
+    at: float = field(default_factory=time.monotonic)
 
 
 class DialectServer:

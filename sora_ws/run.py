@@ -1,0 +1,87 @@
+"""One server process: its signals, what it prints, and what it tells systemd."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from sora_ws import __version__, systemd
+from sora_ws.app import App
+from sora_ws.auth import ADMIN
+from sora_ws.listening import is_beyond_loopback
+from sora_ws.settings import Settings, WrongSetting
+from sora_ws.store import NewerFormat
+
+log = logging.getLogger(__name__)
+
+READY_WAIT_S: Final = 5.0
+
+
+def serve(settings: Settings, warnings: Sequence[str] = ()) -> int:
+    """Run a server until SIGTERM or SIGINT; returns the exit status."""
+    for warning in warnings:
+        log.warning(warning)
+    try:
+        return asyncio.run(_serve(App(settings)))
+    except (WrongSetting, NewerFormat) as error:
+        print(f"sora-ws: {error}", file=sys.stderr)
+        return os.EX_CONFIG  # starting again won't help
+    except OSError as error:  # a state folder that can't be written, say
+        print(f"sora-ws: {error}", file=sys.stderr)
+        return 1
+
+
+async def _serve(app: App) -> int:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    await app.start()
+    _say_where(app.settings, app.url)
+    ready = asyncio.create_task(app.ready())
+    stopped = asyncio.create_task(stopping.wait())
+    # Whoever started us may go on when all is served, or when the database makes us wait.
+    either = {ready, stopped}
+    done, _ = await asyncio.wait(either, timeout=READY_WAIT_S, return_when=asyncio.FIRST_COMPLETED)
+    if not done:
+        systemd.notify("READY=1", "STATUS=Waiting for the database")
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    if ready.done():
+        ready.result()
+        _hand_out_password(app)
+        systemd.notify("READY=1", "STATUS=Serving")
+        await stopped
+    systemd.notify("STOPPING=1")
+    await app.stop()
+    return 0
+
+
+def _say_where(settings: Settings, url: str) -> None:
+    print(f"sora-ws {__version__}")
+    print(f"  page       {url}/")
+    print(f"  WebSocket  {url.replace('http', 'ws', 1)}/ws", flush=True)
+    if is_beyond_loopback(settings.host) and settings.public_url is None:
+        log.warning("PUBLIC_URL is not set: links to videos lead to %s, which others can't reach", url)
+    if settings.simulates:
+        level = logging.ERROR if is_beyond_loopback(settings.host) else logging.WARNING
+        log.log(level, "the built-in simulator makes the videos: set SORA_API_BASE_URL for real ones")
+
+
+def _hand_out_password(app: App) -> None:
+    """The first password, once: on the terminal, or under systemd in a file that only root can read."""
+    password = app.first_password
+    if password is None:
+        return
+    if "STATE_DIRECTORY" not in os.environ:
+        print(f"  sign in    {ADMIN}, with this first password, shown once")
+        print(f"password: {password}", flush=True)
+        return
+    file = app.settings.state_dir / "password"
+    file.touch(mode=0o600)
+    file.write_text(f"password: {password}\n", encoding="ascii")
+    log.info("the first password of %s is in %s", ADMIN, file)

@@ -1,0 +1,92 @@
+"""How the server asks its provider: many at once, never too many, and again after a restart."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from sora_ws.poller import LOOKS_MAX
+from tests.backends.jobs import Dialect
+from tests.e2e.world import StartWorld, a_world
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_at_most_64_looks_are_under_way(world: StartWorld) -> None:
+    """With a provider that answers byte by byte there are 64, and the server answers its users."""
+    async with world(Dialect(looks=None, drips="looks"), MAX_TASKS_PER_USER="200") as w:
+        for number in range(LOOKS_MAX + 20):
+            await w.create(f"cat {number}")
+
+        def looks() -> int:
+            return sum(request.method == "GET" for request in w.provider.requests)
+
+        await w.provider.until(lambda: looks() >= LOOKS_MAX)
+        for _ in range(10):
+            assert (await w.request("GET", "/api/videos?limit=1")).code == 200
+        assert looks() == LOOKS_MAX
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_task_is_looked_at_by_its_settings(world: StartWorld) -> None:
+    """No two looks at a healthy task are nearer than the shortest wait, and none is left out."""
+    async with world(Dialect(looks=None), SORA_POLL_MIN_INTERVAL="300", SORA_POLL_INTERVAL="300") as w:
+        await w.create()
+        await w.provider.until(lambda: len(w.provider.requests) >= 5)
+        at = [request.at for request in w.provider.requests if request.method == "GET"]
+        assert all(later - earlier >= 0.28 for earlier, later in itertools.pairwise(at))
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_many_tasks_end_together(worlds: StartWorld) -> None:
+    """Thirty tasks of three users, each told to its own user and to nobody else."""
+    async with worlds(Dialect(looks=2)) as w:
+        users = ("ada", "bob", "eve")
+        lines = {user: await w.line(user) for user in users}
+        for line in lines.values():
+            await line.ask("subscribe_room", {"room": "user"})
+        ids = {user: {await w.create(f"{n}", user=user) for n in range(10)} for user in users}
+        for user, line in lines.items():
+            ended: set[str] = set()
+            while ended != ids[user]:
+                ended.add((await line.hear_until("taskCompleted"))["payload"]["videoId"])
+            assert {m["payload"]["videoId"] for m in line.heard if "seq" in m["payload"]} == ids[user]
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_restart_goes_on_from_the_store(tmp_path: Path, database_url: str) -> None:
+    """Another server on the same database looks after the tasks of the first, without a new job."""
+    async with a_world(tmp_path / "state", Dialect(looks=None), DATABASE_URL=database_url) as w:
+        video_id = await w.create()
+        line = await w.line("ada")
+        await line.say("subscribe_task", {"videoId": video_id})
+        await line.hear_until("taskProgress", currentStep="rendering")
+        base_url, jobs = w.provider.base_url, w.provider.jobs
+        await w.app.stop()
+        jobs.dialect.looks = 0
+        state = tmp_path / "state"
+        async with a_world(state, DATABASE_URL=database_url, SORA_API_BASE_URL=base_url) as second:
+            line = await second.line("ada")
+            await line.say("subscribe_task", {"videoId": video_id})
+            await line.hear_until("taskCompleted")
+            assert len(jobs.all) == 1
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_compression(world: StartWorld) -> None:
+    """Where it is on, a client that offers it reads the same messages in fewer bytes; else none is agreed."""
+    async with world(Dialect(looks=4), WS_COMPRESSION="on") as w:
+        deflating, plain = await w.line("ada", compression="deflate"), await w.line("ada")
+        assert [extension.name for extension in deflating.socket.protocol.extensions] == [
+            "permessage-deflate"
+        ]
+        assert plain.socket.protocol.extensions == []
+        for line in (deflating, plain):
+            await line.ask("subscribe_room", {"room": "user"})
+        video_id = await w.create("compressed")
+        ends = [await line.hear_until("taskCompleted", videoId=video_id) for line in (deflating, plain)]
+        assert ends[0] == ends[1]
+    async with world() as w:
+        line = await w.line("ada", compression="deflate")
+        assert line.socket.protocol.extensions == []

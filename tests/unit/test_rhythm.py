@@ -1,0 +1,132 @@
+"""When to look again and how long it may take: values in, values out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sora_ws.rhythm import (
+    CALM_AFTER_MS,
+    CALM_WAIT_MS,
+    OVERDUE_MS,
+    USUAL_MS,
+    Rhythm,
+    estimated_progress,
+    remaining_s,
+    supplement,
+)
+from sora_ws.task import Event, Observation, Order, ProgressSource, Task
+
+NOW = 1_000_000
+RHYTHM = Rhythm(min_ms=2_000, max_ms=30_000)
+
+
+def rendering(progress: int | None = None, *, after_ms: int = 10_000, looks: int = 0) -> Task:
+    """A task that the provider took at NOW and that was last seen to change `after_ms` later."""
+    task = Task.new("ada", Order("a cat", "sora-2"), NOW).accept("job", Observation(None), NOW)
+    task = task.observe(Observation(Event.STARTED, progress=progress), NOW + after_ms)
+    return replace(task, watch=replace(task.watch, looks=looks))
+
+
+def queued(looks: int) -> Task:
+    task = Task.new("ada", Order("a cat", "sora-2"), NOW).accept("job", Observation(None), NOW)
+    return replace(task, watch=replace(task.watch, looks=looks))
+
+
+@given(
+    progress=st.none() | st.integers(0, 100),
+    after_ms=st.integers(0, 10 * OVERDUE_MS),
+    later_ms=st.integers(0, CALM_AFTER_MS - 1),
+    looks=st.integers(0, 10_000),
+    asked=st.none() | st.integers(0, 10**9),
+)
+def test_a_healthy_task_is_looked_at_between_the_two_settings(
+    progress: int | None, after_ms: int, later_ms: int, looks: int, asked: int | None
+) -> None:
+    """Whatever is known and whatever the provider asks for."""
+    task = rendering(progress, after_ms=after_ms, looks=looks)
+    assert 2_000 <= RHYTHM.wait(task, task.seq + later_ms, asked) <= 30_000
+
+
+def test_while_nothing_is_known_the_wait_grows_by_half() -> None:
+    """From the shortest to the longest."""
+    waits = [RHYTHM.wait(queued(looks), NOW) for looks in range(8)]
+    assert waits == [2_000, 3_000, 4_500, 6_750, 10_125, 15_187, 22_781, 30_000]
+
+
+def test_the_nearer_the_end_the_shorter_the_wait() -> None:
+    """The provider's own pace says when that is: 20 % in 10 s leaves 40 s, 80 % in 40 s leaves 10."""
+    early, late = rendering(20), rendering(80, after_ms=40_000)
+    assert remaining_s(early, early.seq) == 40
+    assert remaining_s(late, late.seq) == 10
+    assert RHYTHM.wait(early, early.seq) == 10_000
+    assert RHYTHM.wait(late, late.seq) == 2_500
+
+
+def test_the_providers_wish_is_a_lower_bound() -> None:
+    """`openai-poll-after-ms`, within our own two."""
+    assert RHYTHM.wait(queued(0), NOW, asked_ms=7_000) == 7_000
+    assert RHYTHM.wait(queued(0), NOW, asked_ms=100_000) == 30_000
+    assert RHYTHM.wait(queued(3), NOW, asked_ms=100) == 6_750
+
+
+def test_after_an_hour_without_change_it_is_calm() -> None:
+    """Five minutes, for ever: there is no last look."""
+    task = rendering(50)
+    assert RHYTHM.wait(task, task.seq + CALM_AFTER_MS) == CALM_WAIT_MS
+    assert RHYTHM.wait(task, task.seq + 1000 * CALM_AFTER_MS) == CALM_WAIT_MS
+
+
+@given(errors=st.integers(1, 10_000), chance=st.floats(0, 1), asked=st.integers(0, 10**7))
+def test_backoff_is_bounded_and_keeps_retry_after(errors: int, chance: float, asked: int) -> None:
+    """Never sooner than asked for, never longer than two minutes otherwise."""
+    wait = RHYTHM.backoff(errors, chance, asked)
+    assert wait >= max(asked, 2_000)
+    assert wait <= max(asked, 120_000)
+
+
+def test_backoff_has_full_jitter() -> None:
+    """Tasks that failed together come back apart."""
+    assert len({RHYTHM.backoff(5, chance / 10) for chance in range(1, 11)}) >= 9
+
+
+def test_a_silent_provider_is_estimated() -> None:
+    """None or 0 while it works is filled in by time; the provider's own word is left alone."""
+    task = rendering(None)
+    for told in (None, 0):
+        seen = supplement(Observation(Event.STARTED, progress=told), task, NOW + USUAL_MS)
+        assert seen.estimated
+        assert seen.progress is not None
+        assert 80 < seen.progress < 95
+    assert not supplement(Observation(Event.STARTED, progress=7), task, NOW + USUAL_MS).estimated
+    silent_now = supplement(Observation(Event.STARTED, progress=None), rendering(30), NOW + USUAL_MS)
+    assert silent_now.progress is None
+    assert supplement(Observation(Event.ACCEPTED), task, NOW + USUAL_MS).progress is None
+
+
+@given(spent=st.integers(0, 10**12), more=st.integers(0, 10**6))
+def test_an_estimate_rises_and_never_arrives(spent: int, more: int) -> None:
+    """0–99, whatever the time."""
+    assert 0 <= estimated_progress(spent) <= estimated_progress(spent + more) <= 99
+
+
+def test_overdue_is_well_beyond_the_usual() -> None:
+    """Then nobody can say how long it still takes."""
+    task = rendering(None)
+    assert not supplement(Observation(Event.STARTED), task, NOW + 2 * USUAL_MS).overdue
+    seen = supplement(Observation(Event.STARTED), task, NOW + OVERDUE_MS + 1)
+    assert seen.overdue
+    late = task.observe(seen, NOW + OVERDUE_MS + 1)
+    assert late.progress_source is ProgressSource.ESTIMATED
+    assert remaining_s(late, NOW + OVERDUE_MS + 1) is None
+
+
+@pytest.mark.parametrize("later_ms", [0, 5_000, 39_000])
+def test_the_remaining_time_counts_down_between_looks(later_ms: int) -> None:
+    """Whole seconds, and nothing when it should be over."""
+    task = rendering(20)
+    assert remaining_s(task, task.seq + later_ms) == (40_000 - later_ms) // 1000
+    assert remaining_s(task, task.seq + 41_000) is None
