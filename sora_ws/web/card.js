@@ -2,12 +2,10 @@
 
 import { now } from "./clock.js";
 import { element, icon, say } from "./element.js";
-import { createFace, outlook } from "./face.js";
+import { calm, createFace, outlook } from "./face.js";
 import { ratioOf, shownSize } from "./numbers.js";
 import { isLive, pathOf, stateOf } from "./tasks.js";
 import { words } from "./words.js";
-
-const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 /**
  * @param {string} id the task's

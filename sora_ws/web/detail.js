@@ -28,6 +28,8 @@ export class Detail {
     this.#tasks = tasks;
     this.#act = act;
     dialog.addEventListener("close", () => this.#closed());
+    // What lies behind is inert; said once more for those who read the tree by themselves.
+    dialog.addEventListener("beforetoggle", ({ newState }) => newState === "closed" && showMain(true));
     dialog.addEventListener("click", ({ target }) => target === dialog && dialog.close());
     tasks.addEventListener("change", ({ detail }) => detail.id === this.#id && this.#change(detail));
   }
@@ -36,6 +38,7 @@ export class Detail {
     this.#id = id;
     this.#build(this.#tasks.get(id));
     this.#dialog.showModal();
+    showMain(false);
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
   }
 
@@ -109,6 +112,10 @@ export class Detail {
     this.close();
     act(id);
   }
+}
+
+function showMain(isShown) {
+  document.getElementById("work").ariaHidden = isShown ? null : "true";
 }
 
 function standing(task) {

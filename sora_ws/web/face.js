@@ -7,6 +7,9 @@ import { barAt } from "./progress.js";
 import { isLive, isOverdue, pathOf, reasonOf, stateOf } from "./tasks.js";
 import { words } from "./words.js";
 
+/** Matches where somebody wants nothing to move by itself. */
+export const calm = matchMedia("(prefers-reduced-motion: reduce)");
+
 /** Seconds since the server said what `task` holds. */
 export const sinceHeard = (task) => (performance.now() - task.heardAt) / 1000;
 
@@ -108,6 +111,7 @@ function makeVideo({ result }, source, isPlayer) {
     loop: true,
     muted: !isPlayer,
     controls: isPlayer,
+    autoplay: isPlayer && !calm.matches,
     tabIndex: isPlayer ? 0 : -1,
   });
 }
