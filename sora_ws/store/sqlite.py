@@ -86,7 +86,8 @@ class SqliteStore:
     async def open(self) -> None:
         await self.close()
         try:
-            await asyncio.to_thread(self._make_file)
+            with _driver_errors():
+                await asyncio.to_thread(self._make_file)
             self._writer = await _Line.connect(self._path, self._deadline)
             await self._prepare(self._writer)
             self._reader = await _Line.connect(self._path, self._deadline)
@@ -202,6 +203,8 @@ class SqliteStore:
         # SQLite gives the files beside it the same mode. A file that is there is not opened by
         # this: to close it again would take away the locks of this process's other stores on it.
         self._path.touch(mode=0o600)
+        # aiosqlite leaves a thread behind where it can't connect.
+        sqlite3.connect(self._path).close()
 
     async def _prepare(self, writer: _Line) -> None:
         [(found,)] = await writer.run("PRAGMA user_version")

@@ -80,7 +80,7 @@ async def test_a_store_opens_when_the_server_has_come(start_mongod: Callable[...
     """Without a server a store can't be opened, and says so in one line; later it can."""
     server = start_mongod()
     server.kill()
-    store = MongoStore(server.url("test"), deadline=DEADLINE)
+    store = MongoStore(server.url("test"))
     async with asyncio.timeout(GUARD):
         with pytest.raises(StoreUnavailable, match=f"127.0.0.1:{server.port}: .*refused$"):
             await store.open()
