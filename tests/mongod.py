@@ -81,6 +81,7 @@ class Mongod:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            errors="replace",  # it quotes what it was sent, whatever that was
             env=os.environ | {"LD_LIBRARY_PATH": str(HOME)},
         )
         _wait_for_line(self._process, "Waiting for connections")
