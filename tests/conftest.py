@@ -15,6 +15,8 @@ from tests.server import Server
 for setting in fields(Settings):
     os.environ.pop(setting_name(setting), None)  # nobody's own settings reach a test
 
+pytest_plugins = ["tests.backends.fixtures"]
+
 StartServer = Callable[..., Server]
 
 

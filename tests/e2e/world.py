@@ -172,7 +172,10 @@ async def a_world(
     patience: Patience = PATIENCE,
     **settings: str,
 ) -> AsyncIterator[World]:
-    """A world of its own; `settings` are those of an operator, over fast ones."""
+    """A world of its own; `settings` are those of an operator, over fast ones.
+
+    SORA_API_BASE_URL among them names another provider, and `World.provider` hears nothing.
+    """
     async with AsyncExitStack() as stack:
         provider = DialectServer(dialect)
         base_url = await provider.start()

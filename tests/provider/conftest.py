@@ -13,7 +13,6 @@ from tornado.ioloop import IOLoop
 from sora_ws.provider.openai_videos import OpenAIVideos
 from sora_ws.settings import Secret
 from tests.backends.dialects import DialectServer
-from tests.backends.fixtures import aimock_backend, litellm_backend, upstream_servers  # noqa: F401
 
 MakeClient = Callable[..., OpenAIVideos]
 
