@@ -47,6 +47,7 @@ from sora_ws.writer import TaskWriter
 log = logging.getLogger(__name__)
 
 STORE_RETRY_S: Final = 1.0
+DOOR_WAIT_S: Final = 2.0
 DISABLED_EVERY_MS: Final = 1_000
 HEADER_BYTES_MAX: Final = 16_384
 IDLE_S: Final = 75.0
@@ -87,7 +88,7 @@ class App:
         return self.settings.public_url or f"http://localhost:{self.settings.port}"
 
     async def start(self) -> None:
-        """Listen, and answer 503 until the store is there. Raises WrongSetting."""
+        """Listen; without a store after DOOR_WAIT_S, answer 503 until it is there. Raises WrongSetting."""
         use_steady_time(IOLoop.current())
         sockets = open_sockets(self.settings)
         self.settings = dataclasses.replace(
@@ -100,10 +101,12 @@ class App:
             idle_connection_timeout=IDLE_S,
             max_header_size=HEADER_BYTES_MAX,
         )
-        self._server.add_sockets(sockets)
         self._stack.callback(self._server.stop)
         self._keep_watchdog_fed()
         self._composing = asyncio.create_task(self._compose())
+        # Who comes meanwhile waits in the sockets' backlog, so that a restart answers nobody by a 503.
+        await asyncio.wait((self._composing,), timeout=DOOR_WAIT_S)
+        self._server.add_sockets(sockets)
 
     async def ready(self) -> None:
         """Returns when the store has answered and everything is served. Raises NewerFormat."""

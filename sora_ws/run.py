@@ -81,7 +81,7 @@ def _hand_out_password(app: App) -> None:
         print(f"  sign in    {ADMIN}, with this first password, shown once")
         print(f"password: {password}", flush=True)
         return
-    file = app.settings.state_dir / "password"
+    file = app.settings.first_password_file
     file.touch(mode=0o600)
     file.write_text(f"password: {password}\n", encoding="ascii")
     log.info("the first password of %s is in %s", ADMIN, file)

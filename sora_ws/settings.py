@@ -209,6 +209,11 @@ class Settings:
         parts = urlsplit(self.database_url)
         return Path("/", parts.path.lstrip("/")) if parts.scheme == "sqlite" else None
 
+    @property
+    def first_password_file(self) -> Path:
+        """Where a service, which has no terminal, leaves the first password."""
+        return self.state_dir / "password"
+
     @classmethod
     def load(
         cls, environ: Mapping[str, str] | None = None, file: Path | None = None

@@ -7,7 +7,7 @@ from argparse import Namespace
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
-from sora_ws.auth import Accounts, AuthError, Tokens, jwt_key, random_password
+from sora_ws.auth import ADMIN, Accounts, AuthError, Tokens, jwt_key, random_password
 from sora_ws.cli import passwords
 from sora_ws.cli.database import on_database
 from sora_ws.cli.output import CommandFailed, print_json, print_or_json
@@ -88,7 +88,13 @@ def _with_new_password(args: Namespace, change: Callable[[Accounts, str], Awaita
     """Change a user with the password that is given, else with one that is made and shown this once."""
     given = _given_password(args)
     password = given or random_password()
-    _change(args, lambda accounts: change(accounts, password))
+
+    async def work(store: Store, settings: Settings) -> None:
+        await change(Accounts(store), password)
+        if args.name == ADMIN:
+            settings.first_password_file.unlink(missing_ok=True)  # it tells an older one
+
+    on_database(args.config, work)
     made = {} if given else {"password": password}
     text = f"{args.name} may sign in with this password" if given else f"password: {password}"
     print_or_json(text, {"name": args.name, **made}, as_json=args.json)

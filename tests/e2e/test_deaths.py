@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,13 @@ __all__ = ["start_mongod"]
 GUARD_S = 60.0
 
 
-def line_of(server: Server, token: str) -> ClientConnection:
-    line = connect(server.ws_url)
-    line.send(json.dumps({"type": "auth", "payload": {"token": token}}))
-    return line
+@contextmanager
+def line_of(server: Server, token: str) -> Iterator[ClientConnection]:
+    """An authenticated line."""
+    with connect(server.ws_url) as line:
+        line.send(json.dumps({"type": "auth", "payload": {"token": token}}))
+        assert hear(line)["type"] == "authSuccess"
+        yield line
 
 
 def close_code(line: ClientConnection) -> int:
@@ -140,11 +144,10 @@ def test_sigterm(start_server: StartServer) -> None:
     server = start_server(SORA_SIMULATOR_SECONDS="3", DRAIN_SECONDS="1")
     token = server.sign_in()
     ids = {server.create(token, f"cat {n}", size="128x128", seconds=1) for n in range(5)}
-    lines = [line_of(server, token) for _ in range(20)]
-    for line in lines:
-        line.recv(GUARD_S)
-    assert server.stop() == 0
-    assert [close_code(line) for line in lines] == [1001] * 20
+    with ExitStack() as stack:
+        lines = [stack.enter_context(line_of(server, token)) for _ in range(20)]
+        assert server.stop() == 0
+        assert [close_code(line) for line in lines] == [1001] * 20
     server.start()
     assert set(ends_of(server, token, ids).values()) == {"taskCompleted"}
 

@@ -19,7 +19,7 @@ from sora_ws.auth import Accounts, Tokens
 from sora_ws.clock import Clock
 from sora_ws.media import FileMedia, Links
 from sora_ws.push.messages import Presenter, Stats
-from sora_ws.rest import RestContext, log_request, routes
+from sora_ws.rest import RestContext, UnderWay, log_request, routes
 from sora_ws.service import VideoService
 from sora_ws.settings import Secret, Settings
 from sora_ws.store.sqlite import SqliteStore
@@ -116,7 +116,9 @@ class RestServer:
             port=port,
             stopped_jobs=stopped_jobs,
         )
-        rest.server = HTTPServer(Application(routes(rest.context()), log_function=log_request))
+        rest.server = HTTPServer(
+            Application(routes(rest.context()), log_function=log_request, under_way=UnderWay())
+        )
         rest.server.add_socket(sock)
         return rest
 

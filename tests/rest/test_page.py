@@ -12,7 +12,7 @@ from tornado.ioloop import IOLoop
 from tornado.testing import bind_unused_port
 from tornado.web import Application
 
-from sora_ws.rest import waiting_routes
+from sora_ws.rest import UnderWay, waiting_routes
 from sora_ws.rest.page import CONTENT_SECURITY_POLICY, load_assets
 from sora_ws.settings import Settings
 from tests.rest.server import Answer, RestServer, fetch
@@ -112,7 +112,7 @@ class Waiting:
 @pytest.fixture
 def waiting(io_loop: IOLoop, settings: Settings) -> Iterator[Waiting]:
     sock, port = bind_unused_port()
-    server = HTTPServer(Application(waiting_routes(settings)))
+    server = HTTPServer(Application(waiting_routes(settings), under_way=UnderWay()))
     server.add_socket(sock)
     yield Waiting(port)
     server.stop()
