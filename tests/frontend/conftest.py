@@ -38,8 +38,8 @@ def default_server(tmp_path: Path) -> Iterator[Server]:
     """A server on its default port."""
     try:
         socket.create_server(("127.0.0.1", PORT)).close()
-    except OSError as error:
-        missing(f"the hook's port {PORT} can't be had: {error.strerror}")
+    except OSError:
+        missing(f"port {PORT}, which the hook connects to, is taken")
     server = Server(tmp_path / "state", {"SORA_SIMULATOR_SECONDS": SIMULATOR_SECONDS}, port=PORT)
     yield server.start()
     server.kill()
