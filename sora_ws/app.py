@@ -54,9 +54,14 @@ IDLE_S: Final = 75.0
 
 
 def make_store(settings: Settings) -> Store:
-    """The database that the settings name, not opened yet."""
+    """The database that the settings name, not opened yet. Raises WrongSetting."""
     path = settings.sqlite_path
-    return SqliteStore(path) if path is not None else MongoStore(settings.database_url or "")
+    if path is not None:
+        return SqliteStore(path)
+    try:
+        return MongoStore(settings.database_url or "")
+    except ValueError:  # its text holds the address, and that the password
+        raise WrongSetting("DATABASE_URL can't be read: write mongodb://HOST/NAME") from None
 
 
 def make_provider(settings: Settings) -> VideoProvider:
@@ -90,6 +95,7 @@ class App:
     async def start(self) -> None:
         """Listen; without a store after DOOR_WAIT_S, answer 503 until it is there. Raises WrongSetting."""
         use_steady_time(IOLoop.current())
+        store = make_store(self.settings)
         sockets = open_sockets(self.settings)
         self.settings = dataclasses.replace(
             self.settings,
@@ -103,7 +109,7 @@ class App:
         )
         self._stack.callback(self._server.stop)
         self._keep_watchdog_fed()
-        self._composing = asyncio.create_task(self._compose())
+        self._composing = asyncio.create_task(self._compose(store))
         # Who comes meanwhile waits in the sockets' backlog, so that a restart answers nobody by a 503.
         await asyncio.wait((self._composing,), timeout=DOOR_WAIT_S)
         self._server.add_sockets(sockets)
@@ -131,9 +137,8 @@ class App:
         await asyncio.gather(*leaving)
         await self._stack.aclose()
 
-    async def _compose(self) -> None:
+    async def _compose(self, store: Store) -> None:
         """Build everything that needs the store's keys, and serve it."""
-        store = make_store(self.settings)
         self._stack.push_async_callback(store.close)
         await _open(store)
         tokens = Tokens(self.settings.jwt_expires_in, await jwt_key(store, self.settings))

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NoReturn
 
 from sora_ws import __version__, systemd
 from sora_ws.app import App
@@ -22,10 +22,19 @@ log = logging.getLogger(__name__)
 READY_WAIT_S: Final = 5.0
 
 
-def serve(settings: Settings, warnings: Sequence[str] = ()) -> int:
-    """Run a server until SIGTERM or SIGINT; returns the exit status."""
+def serve(settings: Settings, warnings: Sequence[str] = ()) -> NoReturn:
+    """Run a server until SIGTERM or SIGINT, and end the process."""
     for warning in warnings:
         log.warning(warning)
+    status = _run(settings)
+    logging.shutdown()
+    sys.stdout.flush()
+    # Not by the interpreter's own way, which waits for threads: the database's driver may have
+    # some that hang in a read for as long as the database does.
+    os._exit(status)
+
+
+def _run(settings: Settings) -> int:
     try:
         return asyncio.run(_serve(App(settings)))
     except (WrongSetting, NewerFormat) as error:

@@ -8,6 +8,7 @@ import signal
 from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from sora_ws import app, logs, run
 from sora_ws.cli.database import become_user_of, place_of, settings_for
@@ -18,11 +19,11 @@ from sora_ws.settings import Settings, WrongSetting
 from sora_ws.store import StoreError
 
 
-def serve(args: Namespace) -> int:
+def serve(args: Namespace) -> NoReturn:
     """`serve`"""
     settings, warnings = Settings.load(file=args.config)
     logs.configure(settings.log_format, settings.log_level)
-    return run.serve(settings, warnings)
+    run.serve(settings, warnings)
 
 
 def simulate(args: Namespace) -> int:
