@@ -11,6 +11,7 @@ from typing import Final
 CHECKOUT: Final = Path(__file__).parents[2]
 DOCS: Final = CHECKOUT / "docs"
 README: Final = CHECKOUT / "README.md"
+CONTRIBUTING: Final = CHECKOUT / "CONTRIBUTING.md"
 PAGES: Final = [*sorted(CHECKOUT.glob("*.md")), *sorted(DOCS.glob("*.md"))]
 
 FENCE: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

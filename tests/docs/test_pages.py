@@ -59,3 +59,11 @@ def test_the_changelog_has_this_version() -> None:
     """What is released is told."""
     headings = [heading for heading, _ in sections(CHECKOUT / "CHANGELOG.md")]
     assert any(re.match(rf"\[?{re.escape(__version__)}\]?\b", heading) for heading in headings)
+
+
+def test_every_room_is_described() -> None:
+    """The architecture page names each file and folder of the package."""
+    told = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    rooms = {path for path in (CHECKOUT / "sora_ws").iterdir() if path.suffix == ".py" or path.is_dir()}
+    names = {path.name if path.is_file() else f"{path.name}/" for path in rooms if "__" not in path.name}
+    assert [name for name in sorted(names) if f"`{name}`" not in told] == []

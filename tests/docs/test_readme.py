@@ -1,7 +1,8 @@
-"""The README's commands and JavaScript, as they stand, against a real server."""
+"""The README's commands and JavaScript, as they stand, against a real server; what else is to be typed."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shlex
@@ -18,7 +19,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from sora_ws.settings import Settings, setting_name
-from tests.docs.markdown import CHECKOUT, README, blocks, column, section
+from tests.docs.markdown import CHECKOUT, CONTRIBUTING, README, blocks, column, section
 from tests.page.backend import web_files
 from tests.page.browser import GUARD_MS, chromium
 from tests.server import Server, free_port
@@ -101,30 +102,34 @@ def test_each_shell_block_is_run() -> None:
     assert all((CHECKOUT / test).is_file() for test in RUN_BY.values())
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        command.strip()
-        for block in blocks(README)
-        if block.language == "sh" and block.heading in RUN_BY
-        for line in block.text.splitlines()
-        for command in line.split("&&")
-    ],
-)
-def test_what_is_run_elsewhere_exists(command: str) -> None:
-    """Targets, units, files and settings that these commands name are there."""
+def _commands() -> list[str]:
+    """What the pages want to have typed and what is not run here, each once."""
+    shell = [block for page in (README, CONTRIBUTING) for block in blocks(page) if block.language == "sh"]
+    lines = [line for block in shell if block.heading not in RUN_HERE for line in block.text.splitlines()]
+    return list(dict.fromkeys(command.strip() for line in lines for command in line.split("&&")))
+
+
+@pytest.mark.parametrize("command", _commands())
+def test_what_a_command_names_exists(command: str) -> None:
+    """Targets, units, scripts, files and settings are there."""
     words = shlex.split(command, comments=True)
     while "=" in words[0]:
         assert words.pop(0).partition("=")[0] in SETTINGS
     match words:
         case ["make", target]:
             assert re.search(rf"^{target}:", (CHECKOUT / "Makefile").read_text(), re.MULTILINE)
+        case ["make", "test", arguments]:
+            assert (CHECKOUT / arguments.removeprefix("PYTEST_ARGS=").split()[0]).exists()
         case ["systemctl", _, unit] | ["journalctl", "-u", unit, "-f"]:
             assert unit in UNITS
         case ["cp", source, _]:
             assert (CHECKOUT / source).is_file()
         case ["cat", "/var/lib/sora-ws/password"]:
             assert "StateDirectory=sora-ws\n" in (CHECKOUT / "systemd/sora-ws.service").read_text()
+        case [".venv/bin/python", "-m", module, *_]:
+            assert importlib.util.find_spec(module)
+        case [".venv/bin/python", script]:
+            assert (CHECKOUT / script).is_file()
         case _:
             assert words == ["nginx", "-t"]
 
