@@ -10,7 +10,7 @@ import { sentenceOf } from "./problems.js";
 import { session } from "./session.js";
 import { welcome } from "./signin.js";
 import { Sync } from "./sync.js";
-import { isLive, stateOf, Tasks } from "./tasks.js";
+import { isLive, stateOf, Tasks, titleOf } from "./tasks.js";
 import { sayTheme, switchTheme } from "./themes.js";
 import { toast } from "./toasts.js";
 import { fillIn, switchLanguage, words } from "./words.js";
@@ -18,7 +18,8 @@ import { fillIn, switchLanguage, words } from "./words.js";
 const byId = (id) => document.getElementById(id);
 
 const tasks = new Tasks();
-const sync = new Sync(tasks, byId("more"), showFault);
+// That the server can't be reached is said by the header.
+const sync = new Sync(tasks, byId("more"), (error) => error.status === 0 || showFault(error));
 const act = { open, cancel, retry, remove, change };
 const grid = new Grid(tasks, byId("grid"), act);
 const detail = new Detail(byId("detail"), tasks, act);
@@ -99,9 +100,9 @@ function announce(task, before) {
   if (!task || !before) return;
   const [from, to] = [stateOf(before), stateOf(task)];
   if (from === to) return;
-  if (to === "rendering") say(byId("said"), words.started(task.prompt));
-  if (to === "completed" && isLive(before)) say(byId("said"), words.ready(task.prompt));
-  if (to === "failed" && isLive(before)) say(byId("said"), words.ended(task.prompt));
+  if (to === "rendering") say(byId("said"), words.started(titleOf(task)));
+  if (to === "completed" && isLive(before)) say(byId("said"), words.ready(titleOf(task)));
+  if (to === "failed" && isLive(before)) say(byId("said"), words.ended(titleOf(task)));
 }
 
 function sayWhole() {
@@ -122,11 +123,11 @@ function sayEverything() {
   byId("examples").querySelector("ul").replaceChildren(...words.examples.map(example));
   composer.refresh();
   grid.refresh();
-  detail.refresh();
 }
 
 function example(prompt) {
-  return element("li", {}, element("button", { type: "button", textContent: prompt, onclick: () => composer.fill({ prompt }) }));
+  const onclick = () => composer.fill({ prompt });
+  return element("li", {}, element("button", { type: "button", textContent: prompt, onclick }));
 }
 
 byId("language").addEventListener("click", () => {

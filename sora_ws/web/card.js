@@ -4,7 +4,7 @@ import { now } from "./clock.js";
 import { element, icon, say } from "./element.js";
 import { calm, createFace, outlook } from "./face.js";
 import { ratioOf, shownSize } from "./numbers.js";
-import { isLive, pathOf, stateOf } from "./tasks.js";
+import { isLive, pathOf, stateOf, titleOf } from "./tasks.js";
 import { words } from "./words.js";
 
 /**
@@ -15,7 +15,7 @@ import { words } from "./words.js";
  */
 export function createCard(id, act) {
   const face = createFace();
-  const open = element("button.open", { type: "button", onclick: () => act.open(id) });
+  const open = element("button.open", { type: "button" });
   const line = element("p.line-1");
   const facts = element("p.line-2");
   const actions = element("div.actions");
@@ -23,15 +23,23 @@ export function createCard(id, act) {
   const item = element("li", {}, article);
   let offered = "";
 
-  article.addEventListener("pointerenter", ({ pointerType }) => pointerType === "mouse" && play(face.video()));
+  // The whole card opens it; the button is for the keyboard and for those who can't see.
+  article.addEventListener("click", ({ target }) => {
+    if (!actions.contains(target)) act.open(id);
+  });
+  article.addEventListener("pointerenter", ({ pointerType }) => {
+    if (pointerType === "mouse") play(face.video());
+  });
   article.addEventListener("pointerleave", () => face.video()?.pause());
-  open.addEventListener("focus", () => open.matches(":focus-visible") && play(face.video()));
+  open.addEventListener("focus", () => {
+    if (open.matches(":focus-visible")) play(face.video());
+  });
   open.addEventListener("blur", () => face.video()?.pause());
 
   function update(task) {
     article.dataset.state = stateOf(task);
     item.style.setProperty("--ratio", ratioOf(task.result?.resolution ?? task.size));
-    say(open, task.prompt);
+    say(open, titleOf(task));
     const hadVideo = face.video() !== null;
     face.update(task);
     if (!hadVideo && article.matches(":hover")) play(face.video());
@@ -77,16 +85,24 @@ function factsOf(task) {
 }
 
 function controls(task, act) {
-  const button = (name, label, run) =>
-    element("button.quiet.icon", { type: "button", ariaLabel: label, title: words[name], onclick: run }, icon(name));
-  const remove = () => button("delete", "Delete", () => act.remove(task.videoId));
-  if (isLive(task)) return [textButton("Cancel", words.cancel, () => act.cancel(task.videoId))];
-  if (stateOf(task) === "completed") return [downloadLink(task), remove()];
-  return [textButton("Retry", words.retry, () => act.retry(task.videoId)), remove()];
+  const id = task.videoId;
+  if (isLive(task)) return [textButton("Cancel", words.cancel, () => act.cancel(id))];
+  const first =
+    stateOf(task) === "completed"
+      ? downloadLink(task)
+      : textButton("Retry", words.retry, () => act.retry(id));
+  return [first, deleteButton(() => act.remove(id))];
 }
 
-const textButton = (label, text, run) =>
-  element("button.quiet", { type: "button", ariaLabel: label, textContent: text, onclick: run });
+const textButton = (ariaLabel, textContent, onclick) =>
+  element("button.quiet", { type: "button", ariaLabel, textContent, onclick });
+
+const deleteButton = (onclick) =>
+  element(
+    "button.quiet.icon",
+    { type: "button", ariaLabel: "Delete", title: words.delete, onclick },
+    icon("delete"),
+  );
 
 function downloadLink(task) {
   return element(

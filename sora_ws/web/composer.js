@@ -46,7 +46,9 @@ export class Composer {
       option(OTHER, words.otherModel),
     );
     size.replaceChildren(
-      ...Object.entries(SIZES).map(([value, shape]) => option(value, `${words.shapes[shape]} ${shownSize(value)}`)),
+      ...Object.entries(SIZES).map(([size, shape]) =>
+        option(size, `${words.shapes[shape]} ${shownSize(size)}`),
+      ),
     );
     seconds.replaceChildren(...SECONDS.map((value) => option(String(value), words.seconds(value))));
     this.#choose(chosen);

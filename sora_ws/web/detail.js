@@ -42,11 +42,6 @@ export class Detail {
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
   }
 
-  /** Says everything anew, in the language that is set now. */
-  refresh() {
-    if (this.#id) this.#build(this.#tasks.get(this.#id));
-  }
-
   close() {
     this.#dialog.close();
   }
@@ -78,32 +73,35 @@ export class Detail {
       { type: "button", ariaLabel: "Close", title: words.close, onclick: () => this.close() },
       icon("close"),
     );
+    const prompt = element("p", { id: "detail-prompt", textContent: task.prompt });
     const side = element(
       "div.side",
       {},
       this.#line,
-      element("div.words", {}, element("p", { id: "detail-prompt", textContent: task.prompt }), copyButton(task.prompt)),
+      element("div.words", {}, prompt, copyButton(task.prompt)),
       facts(task),
       element("div.deeds", {}, ...this.#deeds(task)),
     );
     this.#dialog.style.setProperty("--ratio", ratioOf(task.result?.resolution ?? task.size));
     this.#dialog.replaceChildren(close, element("div.stage", {}, this.#face.element), side);
     this.#face.update(task);
+    if (this.#dialog.open && !this.#dialog.contains(document.activeElement)) close.focus();
   }
 
   #deeds(task) {
-    const id = task.videoId;
-    const button = (name, label, run, kind = "soft") =>
-      element(`button.${kind}`, { type: "button", ariaLabel: label, onclick: run }, icon(name), words[name]);
+    const button = (kind, name, ariaLabel, act) => {
+      const onclick = () => this.#leave(act);
+      return element(`button.${kind}`, { type: "button", ariaLabel, onclick }, icon(name), words[name]);
+    };
     if (isLive(task)) {
-      return [element("button.soft", { type: "button", ariaLabel: "Cancel", textContent: words.cancel, onclick: () => this.#act.cancel(id) })];
+      const onclick = () => this.#act.cancel(task.videoId);
+      return [element("button.soft", { type: "button", ariaLabel: "Cancel", onclick }, words.cancel)];
     }
-    const first =
-      stateOf(task) === "completed" ? download(task) : button("retry", "Retry", () => this.#leave(this.#act.retry), "strong");
+    const isPlayable = stateOf(task) === "completed";
     return [
-      first,
-      element("button.soft", { type: "button", onclick: () => this.#leave(this.#act.change) }, icon("edit"), words.change),
-      button("delete", "Delete", () => this.#leave(this.#act.remove)),
+      isPlayable ? download(task) : button("strong", "retry", "Retry", this.#act.retry),
+      button("soft", "change", null, this.#act.change),
+      button("soft", "delete", "Delete", this.#act.remove),
     ];
   }
 
@@ -150,10 +148,12 @@ function download(task) {
 }
 
 function facts({ model, size, seconds, result, metrics, createdAt }) {
+  const pixels = result?.resolution ?? size;
+  const length = result ? Math.round(result.duration * 10) / 10 : seconds;
   const shown = {
     model,
-    size: (result?.resolution ?? size) && shownSize(result?.resolution ?? size),
-    length: result ? words.seconds(Math.round(result.duration * 10) / 10) : seconds && words.seconds(seconds),
+    size: pixels && shownSize(pixels),
+    length: length && words.seconds(length),
     file: result?.fileSize && words.megabytes(result.fileSize),
     waited: metrics && words.duration(metrics.queueTime),
     rendered: result && metrics && words.duration(metrics.processTime),

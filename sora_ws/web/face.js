@@ -31,7 +31,8 @@ function remaining(task) {
 
 /**
  * @param {boolean} isPlayer with the controls of a player, for the detail
- * @returns {{element: HTMLElement, update: (task) => void, tick: (task) => void, video: () => HTMLVideoElement | null}}
+ * @returns {{element: HTMLElement, update: (task) => void, tick: (task) => void,
+ *   video: () => HTMLVideoElement | null}}
  */
 export function createFace({ isPlayer = false } = {}) {
   const big = element("p.big");

@@ -5,18 +5,20 @@ import { session } from "./session.js";
 import { SoraWS } from "./sora-ws.js";
 import { words } from "./words.js";
 
+const CALM = new Set(["connecting", "connected"]);
 const CALM_MS = 2_000;
 const DISABLED = 4403;
 const sign = document.getElementById("line");
 
-let shown = "connected";
-let worry = 0;
+let shown = "connecting";
+let worry = null;
 
 /**
  * Opens the line. `ready` is called whenever it is open, first and again; `update` with each push.
  * Returns a function that ends it.
  */
 export function openLine({ ready, update }) {
+  become("connecting");
   const line = new SoraWS({ token: currentToken, url: address() });
   line.addEventListener("state", ({ detail }) => {
     show(detail);
@@ -26,30 +28,26 @@ export function openLine({ ready, update }) {
   });
   line.addEventListener("task", ({ detail }) => update(detail));
   line.watchRoom("user");
-  return () => {
-    line.close();
-    clearTimeout(worry);
-  };
+  return () => line.close();
 }
 
 /** Says the state of the line in the language that is set now. */
 export function sayLine() {
   sign.dataset.state = shown;
+  sign.classList.toggle("troubled", !CALM.has(shown));
   sign.lastElementChild.textContent = words[shown];
 }
 
 /** A break of less than two seconds is nobody's business. */
 function show({ state }) {
-  clearTimeout(worry);
-  if (state === "open") return become("connected");
-  if (state === "closed") return become("disconnected");
-  if (shown === "connected") worry = setTimeout(() => become(troubled()), CALM_MS);
-  else become(troubled());
+  if (state === "open") become("connected");
+  else if (state === "closed") become("disconnected");
+  else worry ??= setTimeout(() => become(navigator.onLine ? "reconnecting" : "offline"), CALM_MS);
 }
 
-const troubled = () => (navigator.onLine ? "reconnecting" : "offline");
-
 function become(state) {
+  clearTimeout(worry);
+  worry = null;
   shown = state;
   sayLine();
 }

@@ -75,9 +75,9 @@ export class SoraWS extends EventTarget {
    * Opens the line.
    *
    * @param {object} options
-   * @param {string | ((why: "connect" | "expiring" | "refused") => string | null | Promise<string | null>)} options.token
-   *   The JWT, or a function that gives it. `why` is "refused" where the last one was refused,
-   *   and "expiring" a minute before its end. null means that there is none.
+   * @param {string | ((why: string) => string | null | Promise<string | null>)} options.token
+   *   The JWT, or a function that gives it; null means that there is none. `why` is "connect",
+   *   "refused" where the last one was refused, or "expiring" a minute before its end.
    * @param {string} [options.url] Where to connect; by default `/ws` of the server that this file came from.
    * @param {number} [options.firstWaitMs] The first wait before coming back is random, below this.
    * @param {number} [options.longestWaitMs] Each further one may be twice as long, up to this.

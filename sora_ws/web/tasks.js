@@ -26,6 +26,9 @@ export function reasonOf({ error }) {
   return error?.details ?? words.reasons[error?.code] ?? words.reasons.GENERATION_FAILED;
 }
 
+/** Enough of the prompt to know the task by; a whole one may be as long as a chapter. */
+export const titleOf = ({ prompt }) => prompt.slice(0, 300);
+
 /** The page uses a link's path, not its host, so that it works by whatever name it was opened. */
 export function pathOf(link) {
   const { pathname, search } = new URL(link, document.baseURI);
@@ -44,17 +47,19 @@ export class Tasks extends EventTarget {
 
   /** Those under way first, then the newest. */
   get sorted() {
-    return [...this.#tasks.values()]
-      .filter((task) => !this.#hidden.has(task.videoId))
-      .sort((a, b) => isLive(b) - isLive(a) || b.createdAt - a.createdAt);
+    return this.#shown.sort((a, b) => isLive(b) - isLive(a) || b.createdAt - a.createdAt);
   }
 
   get live() {
-    return this.sorted.filter(isLive);
+    return this.#shown.filter(isLive);
   }
 
   get newest() {
-    return this.sorted.reduce((a, b) => (a && a.createdAt >= b.createdAt ? a : b), null);
+    return this.#shown.reduce((a, b) => (a && a.createdAt >= b.createdAt ? a : b), null);
+  }
+
+  get #shown() {
+    return [...this.#tasks.values()].filter(({ videoId }) => !this.#hidden.has(videoId));
   }
 
   /** A whole task, as REST gives it. An older one than what is held is dropped. */

@@ -21,8 +21,16 @@ export function toast(text, { action = null, gone = () => {}, always = () => {} 
   const timer = setTimeout(() => leave(gone), SECONDS * 1000);
   const note = element("div.toast", {}, element("span", { textContent: text }));
   if (action) {
-    note.append(element("button.quiet", { type: "button", textContent: action.name, onclick: () => leave(action.run) }));
+    const onclick = () => leave(action.run);
+    note.append(element("button.quiet", { type: "button", textContent: action.name, onclick }));
   }
   place.append(note);
+  bringToFront();
   return () => leave(gone);
+}
+
+/** Above an open dialog too: what was shown last lies on top. */
+function bringToFront() {
+  if (place.matches(":popover-open")) place.hidePopover();
+  place.showPopover();
 }

@@ -25,12 +25,14 @@ export const english = {
   firstTime: "First time here? The server printed a password for admin when it first started.",
 
   // Header
+  connecting: "Connecting",
   connected: "Connected",
   reconnecting: "Reconnecting",
   disconnected: "Disconnected. Reload the page to connect again.",
   offline: "Offline",
   theme: { auto: "Theme: as the system", light: "Theme: light", dark: "Theme: dark" },
-  simulator: "These are test pictures from the built-in simulator. SORA_API_BASE_URL sets a real video service.",
+  simulator:
+    "These are test pictures from the built-in simulator. SORA_API_BASE_URL sets a real video service.",
 
   // Composer
   promptHint: "Describe a video: the scene, the camera, the light",

@@ -23,12 +23,14 @@ export const chinese = {
   firstTime: "第一次使用？服务器首次启动时显示了 admin 的密码。",
 
   // Header
+  connecting: "正在连接",
   connected: "已连接",
   reconnecting: "正在重新连接",
   disconnected: "连接已断开，请刷新页面。",
   offline: "没有网络",
   theme: { auto: "外观：跟随系统", light: "外观：浅色", dark: "外观：深色" },
-  simulator: "当前画面由内置模拟器生成，仅供测试。设置 SORA_API_BASE_URL 即可接入真实的视频服务。",
+  simulator:
+    "当前画面由内置模拟器生成，仅供测试。设置 SORA_API_BASE_URL 即可接入真实的视频服务。",
 
   // Composer
   promptHint: "描述一段视频：画面、镜头、光线",

@@ -170,6 +170,20 @@ def test_the_detail(visit: Visit, server: Server) -> None:
     expect(visitor.page.get_by_label("Prompt")).to_have_value("A lighthouse at night")
 
 
+def test_copy(visit: Visit, server: Server) -> None:
+    """Copy puts the whole prompt on the clipboard and says so above the dialog."""
+    visitor = visit(server, permissions=["clipboard-read", "clipboard-write"]).sign_in()
+    prompt = "A very long story. " * 30
+    visitor.page.get_by_label("Prompt").fill(prompt)
+    visitor.button("Generate").click()
+    visitor.card("A very long story.").get_by_role("button", name="A very long story.").click()
+    visitor.page.get_by_role("dialog").get_by_role("button", name="Copy").click()
+    note = visitor.page.get_by_text("Copied")
+    expect(note).to_be_visible()
+    assert note.evaluate("note => note.closest(':popover-open') !== null")
+    assert visitor.page.evaluate("navigator.clipboard.readText()") == prompt
+
+
 def test_the_detail_follows_a_live_task(visit: Visit, start_server: StartServer) -> None:
     """A dialog that is open while its task ends turns into the player."""
     visitor = visit(start_server(SORA_SIMULATOR_SECONDS="3")).sign_in()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -84,12 +86,10 @@ def test_a_session_that_is_over(visit: Visit, start_server: StartServer) -> None
 
 
 def test_a_disabled_user(visit: Visit, server: Server) -> None:
-    """A close with 4403 says that the account is switched off."""
-    visitor = visit(server)
-    visitor.page.route_web_socket("**/ws", lambda socket: socket.close(code=4403))
-    visitor.page.get_by_label("Username").fill("admin")
-    visitor.page.get_by_label("Password").fill(server.password or "")
-    visitor.button("Sign in").click()
+    """Whoever is switched off while the page is open is told so at once."""
+    visitor = visit(server).sign_in()
+    disable = [sys.executable, "-m", "sora_ws", "user", "disable", "admin"]
+    subprocess.run(disable, env=server.environment, check=True, stdout=subprocess.DEVNULL)
     expect(visitor.page.get_by_text("This account has been switched off.")).to_be_visible()
 
 

@@ -49,7 +49,7 @@ def test_the_bar_never_goes_back_and_never_arrives(page: Page) -> None:
 
 
 def test_the_bar_starts_with_the_speed_of_the_estimate(page: Page) -> None:
-    """Behind a push the bar moves as fast as the estimate says, and stops where the next one must have come."""
+    """Behind a push the bar moves as fast as the estimate says, and stops where another must have come."""
     at = call(
         page,
         "progress",
