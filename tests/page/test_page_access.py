@@ -213,7 +213,7 @@ def test_a_small_phone(visit: Visit, server: Server, locale: str) -> None:
     small = visitor.page.evaluate(
         """() => [...document.querySelectorAll("button, a[download], select, input, textarea")]
           .filter((control) => control.checkVisibility() && !control.classList.contains("open"))
-          .filter((control) => control.getBoundingClientRect().height < 44)
+          .filter((control) => Math.round(control.getBoundingClientRect().height) < 44)
           .map((control) => control.outerHTML)"""
     )
     assert small == []
