@@ -24,7 +24,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from sora_ws.settings import Secret, Settings
-from sora_ws.store import KeyStore, StoreUnavailable, User, UserExists, UserStore
+from sora_ws.store import KeyStore, User, UserExists, UserStore
 from sora_ws.task import Viewer
 
 log = logging.getLogger(__name__)
@@ -106,19 +106,14 @@ class _Claims(msgspec.Struct):
 class Tokens:
     """Makes and checks HS256 tokens (RFC 7519, by the practices of RFC 8725).
 
-    `key` is the secret of the signature; it may come later by `use_key`, where it lies in a
-    store that can't be reached yet. `lifetime_ms` is how long the tokens made here live.
+    `key` is the secret of the signature, `lifetime_ms` how long the tokens made here live.
     """
 
-    def __init__(self, lifetime_ms: int, key: Secret | None = None) -> None:
+    def __init__(self, lifetime_ms: int, key: Secret) -> None:
         self._lifetime_ms = lifetime_ms
         self._key = key
         self._signatures = jwt.PyJWS(algorithms=[ALGORITHM], options={"enforce_minimum_key_length": True})
         self._disabled: frozenset[str] = frozenset()
-
-    def use_key(self, key: Secret) -> None:
-        """From now on tokens are signed and checked with this key."""
-        self._key = key
 
     def refresh_disabled(self, names: frozenset[str]) -> frozenset[str]:
         """Shut out exactly these users from now on; returns those who weren't before."""
@@ -127,7 +122,7 @@ class Tokens:
         return fresh
 
     def issue(self, user_id: str, username: str, teams: Sequence[str] = ()) -> tuple[str, int]:
-        """A new token, and when it ends (ms since the epoch). Raises StoreUnavailable, as `identify`."""
+        """A new token, and when it ends (ms since the epoch)."""
         now = time.time()
         expires = math.ceil(now + self._lifetime_ms / 1000)
         claims = {
@@ -138,27 +133,22 @@ class Tokens:
             "iat": int(now),
             "exp": expires,
         }
-        token = self._signatures.encode(msgspec.json.encode(claims), self._secret(), ALGORITHM)
+        token = self._signatures.encode(msgspec.json.encode(claims), self._key.reveal(), ALGORITHM)
         return token, expires * 1000
 
     async def identify(self, token: object) -> Identity:
-        """Whom the token speaks for.
-
-        Raises TokenInvalid, TokenExpired, UserDisabled; StoreUnavailable while the key is not
-        here yet.
-        """
+        """Whom the token speaks for. Raises TokenInvalid, TokenExpired, UserDisabled."""
         identity = _identity(self._claims(token), time.time())
         if identity.viewer.user_id in self._disabled:
             raise UserDisabled
         return identity
 
     def _claims(self, token: object) -> _Claims:
-        secret = self._secret()
         # The length comes first: decoding 10 MB would hold the loop for half a second.
         if not isinstance(token, str) or len(token) > TOKEN_BYTES_MAX or not token.isascii():
             raise TokenInvalid
         try:
-            signed = self._signatures.decode_complete(token, secret, algorithms=[ALGORITHM])
+            signed = self._signatures.decode_complete(token, self._key.reveal(), algorithms=[ALGORITHM])
             # As text, because bytes would leave wrong UTF-8 in unknown claims unseen.
             claims = msgspec.json.decode(signed["payload"].decode(), type=_Claims)
         except (jwt.PyJWTError, ValueError, RecursionError):
@@ -166,11 +156,6 @@ class Tokens:
         if not _is_access_token(signed["header"], claims):
             raise TokenInvalid
         return claims
-
-    def _secret(self) -> str:
-        if self._key is None:
-            raise StoreUnavailable("the key of the tokens has not come from the store yet")
-        return self._key.reveal()
 
 
 async def jwt_key(keys: KeyStore, settings: Settings) -> Secret:

@@ -206,7 +206,7 @@ class ApiHandler(Handler):
         self.context = context
 
     async def admit(self) -> None:
-        """Raises TokenInvalid, TokenExpired, UserDisabled, StoreUnavailable, or Problem."""
+        """Raises TokenInvalid, TokenExpired, UserDisabled, or Problem."""
         if self.request.method != "OPTIONS":  # a preflight carries no token
             self.identity: Identity = await self.context.tokens.identify(self._token())
 

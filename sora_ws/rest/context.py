@@ -18,7 +18,8 @@ class RestContext:
     """The parts of the server that REST speaks for.
 
     `clock` tells ms since the epoch. `stats` may raise StoreUnavailable. `readiness` tells why
-    no new work should be sent here, None where nothing stands against it.
+    no new work should be sent here, None where nothing stands against it; `provider_trouble` what
+    is wrong with the provider, None while it answers.
     """
 
     settings: Settings
@@ -31,4 +32,5 @@ class RestContext:
     clock: Callable[[], int]
     stats: Callable[[], Awaitable[Stats]]
     readiness: Callable[[], Awaitable[str | None]]
+    provider_trouble: Callable[[], str | None]
     login_throttle: LoginThrottle = field(default_factory=LoginThrottle)

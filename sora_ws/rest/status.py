@@ -30,14 +30,18 @@ class ReadyHandler(ApiHandler):
     """`/readyz`: new work may be sent here."""
 
     async def admit(self) -> None:
-        """Open to all: it tells a load balancer nothing but yes or no."""
+        """Open to all: a load balancer and a monitor have no token."""
 
     async def get(self) -> None:
-        """200, or 503 with the reason."""
+        """200, or 503 with the reason.
+
+        A provider in trouble is told, and no reason: tasks are taken all the same, and wait for it.
+        """
         reason = await self.context.readiness()
         if reason is not None:
             raise Problem(503, reason, headers={"Retry-After": RETRY_AFTER_S})
-        self.reply({"status": "ready"})
+        trouble = self.context.provider_trouble()
+        self.reply({"status": "ready"} | ({} if trouble is None else {"provider": trouble}))
 
 
 class WaitingHandler(Handler):

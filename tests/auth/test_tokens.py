@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 
 from sora_ws.auth import TokenExpired, TokenInvalid, Tokens, UserDisabled, jwt_key
 from sora_ws.settings import Secret, Settings
-from sora_ws.store import StoreUnavailable
 from sora_ws.store.sqlite import SqliteStore
 from sora_ws.task import Viewer
 from tests.auth.stores import opened
@@ -299,18 +298,6 @@ async def test_disabled_user_is_shut_out() -> None:
         await checked.identify(token())
     checked.refresh_disabled(frozenset())
     await checked.identify(token())
-
-
-@pytest.mark.gen_test
-async def test_key_may_come_later() -> None:
-    """Until the store has told the key nobody can be known."""
-    waiting = Tokens(HOUR_S * 1000)
-    with pytest.raises(StoreUnavailable):
-        await waiting.identify(token())
-    with pytest.raises(StoreUnavailable):
-        waiting.issue("ann", "ann")
-    waiting.use_key(Secret(KEY))
-    assert (await waiting.identify(token())).viewer.user_id == "ann"
 
 
 @pytest.mark.gen_test

@@ -68,7 +68,8 @@ async def fetch(url: str, method: str, headers: Mapping[str, str], body: bytes |
 
 @dataclass
 class RestServer:
-    """One server on a port of its own; `not_ready` is what readiness says."""
+    """One server on a port of its own; `not_ready` is what readiness says, `provider_trouble` what is
+    wrong with the provider."""
 
     settings: Settings
     store: SqliteStore
@@ -80,6 +81,7 @@ class RestServer:
     service: VideoService
     port: int
     not_ready: str | None = None
+    provider_trouble: str | None = None
     stopped_jobs: list[str] = field(default_factory=list)
     server: HTTPServer | None = None
 
@@ -126,7 +128,7 @@ class RestServer:
         if self.server is not None:
             self.server.stop()
             await self.server.close_all_connections()
-        await self.service.close()
+        await self.service.close(grace_s=0)
         await self.store.close()
 
     def context(self) -> RestContext:
@@ -147,6 +149,7 @@ class RestServer:
             clock=self.clock,
             stats=stats,
             readiness=readiness,
+            provider_trouble=lambda: self.provider_trouble,
         )
 
     def token(self, user_id: str = "ann", *teams: str) -> str:

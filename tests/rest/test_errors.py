@@ -199,3 +199,11 @@ async def test_health_and_readiness(rest: RestServer) -> None:
     assert answer.json["detail"] == "the database is away"
     assert int(answer.headers["Retry-After"]) > 0
     assert (await rest.call("GET", "/healthz", user=None)).status == 200
+
+
+@pytest.mark.gen_test
+async def test_a_provider_in_trouble(rest: RestServer) -> None:
+    """It is told where operators look, and takes the server from no load balancer."""
+    rest.provider_trouble = "HTTP 401: no such key"
+    answer = await rest.call("GET", "/readyz", user=None)
+    assert (answer.status, answer.json) == (200, {"status": "ready", "provider": "HTTP 401: no such key"})
