@@ -21,6 +21,7 @@ from tornado.ioloop import IOLoop, PeriodicCallback
 from tornado.web import Application
 
 from sora_ws import systemd
+from sora_ws.accepting import Acceptor
 from sora_ws.attendant import PATIENCE, Attendant, Patience
 from sora_ws.auth import Accounts, Tokens, jwt_key
 from sora_ws.clock import Clock
@@ -49,6 +50,8 @@ log = logging.getLogger(__name__)
 STORE_RETRY_S: Final = 1.0
 DOOR_WAIT_S: Final = 2.0
 DISABLED_EVERY_MS: Final = 1_000
+CLOSE_S: Final = 1.5  # for what a stop has to do besides taking leave
+LET_GO_S: Final = 0.25
 HEADER_BYTES_MAX: Final = 16_384
 IDLE_S: Final = 75.0
 
@@ -83,8 +86,10 @@ class App:
         self._server: HTTPServer | None = None
         self._lines: Lines | None = None
         self._poller: Poller | None = None
+        self._service: VideoService | None = None
         self._composing: asyncio.Task[None] | None = None
         self._requests = UnderWay()
+        self._stop_accepting: Callable[[], None] = lambda: None
         self._is_stopping = False
 
     @property
@@ -107,35 +112,59 @@ class App:
             idle_connection_timeout=IDLE_S,
             max_header_size=HEADER_BYTES_MAX,
         )
-        self._stack.callback(self._server.stop)
+        acceptor = Acceptor(self._server, sockets)
+        self._stop_accepting = acceptor.stop
         self._keep_watchdog_fed()
         self._composing = asyncio.create_task(self._compose(store))
         # Who comes meanwhile waits in the sockets' backlog, so that a restart answers nobody by a 503.
         await asyncio.wait((self._composing,), timeout=DOOR_WAIT_S)
-        self._server.add_sockets(sockets)
+        acceptor.start()
 
     async def ready(self) -> None:
         """Returns when the store has answered and everything is served. Raises NewerFormat."""
         if self._composing is not None:
-            await self._composing
+            await asyncio.shield(self._composing)
 
     async def stop(self) -> None:
-        """Take leave within DRAIN_SECONDS; what is under way ends or goes on after the next start."""
+        """Take leave within DRAIN_SECONDS; what is under way ends or goes on after the next start.
+
+        Whatever hangs is left behind: this returns before DRAIN_SECONDS + 2.
+        """
         if self._is_stopping:
             return
         self._is_stopping = True
-        seconds = self.settings.drain_seconds
+        leaving = asyncio.create_task(self._leave(self.settings.drain_seconds))
+        _, late = await asyncio.wait((leaving,), timeout=self.settings.drain_seconds + CLOSE_S)
+        if late:
+            log.warning("something hangs and is left behind", extra={"action": "stop_hangs"})
+            leaving.cancel()  # each part that is yet to be closed still has its turn
+            await asyncio.wait((leaving,), timeout=LET_GO_S)
+        else:
+            leaving.result()
+
+    async def _leave(self, seconds: float) -> None:
+        """Everybody is given these seconds at once, then every part is closed."""
+        self._stop_accepting()
+        leaving: list[Awaitable[object]] = [self._end_requests(seconds)]
         if self._composing is not None:
             self._composing.cancel()
-        if self._server is not None:
-            self._server.stop()
-        leaving: list[Awaitable[object]] = [self._requests.ended(seconds)]
+            leaving.append(asyncio.wait((self._composing,)))
         if self._lines is not None:
             leaving.append(self._lines.drain(seconds))
         if self._poller is not None:
             leaving.append(self._poller.stop(grace_s=seconds))
-        await asyncio.gather(*leaving)
-        await self._stack.aclose()
+        try:
+            await asyncio.gather(*leaving)
+        finally:
+            await self._stack.aclose()
+
+    async def _end_requests(self, seconds: float) -> None:
+        """Requests first, since they leave work behind them."""
+        time = asyncio.get_running_loop().time
+        end = time() + seconds
+        await self._requests.ended(seconds)
+        if self._service is not None:
+            await self._service.close(max(0.0, end - time()))
 
     async def _compose(self, store: Store) -> None:
         """Build everything that needs the store's keys, and serve it."""
@@ -152,7 +181,7 @@ class App:
 
         attendant, service = self._tasks(store, media, await self._provider(), hub)
         stats = self._push(store, hub, service, tokens)
-        self._watch_for_disabled(store, tokens)
+        await self._watch_for_disabled(store, tokens)
         context = RestContext(
             settings=self.settings,
             tokens=tokens,
@@ -163,7 +192,8 @@ class App:
             media=media,
             stats=stats,
             clock=self._clock,
-            readiness=lambda: self._readiness(store, attendant),
+            readiness=lambda: self._readiness(store),
+            provider_trouble=lambda: attendant.trouble,
         )
         self._serve(routes(context))
 
@@ -183,7 +213,7 @@ class App:
             patience=self._patience,
         )
         self._poller = Poller(store, attendant, self._clock)
-        service = VideoService(
+        self._service = service = VideoService(
             store=store,
             writer=writer,
             media=media,
@@ -193,7 +223,6 @@ class App:
             tasks_per_user_max=settings.max_tasks_per_user,
             simulated=settings.simulates,
         )
-        self._stack.push_async_callback(service.close)
         self._poller.start()
         return attendant, service
 
@@ -255,7 +284,7 @@ class App:
     def _application(self, handlers: list[Any]) -> Application:
         return Application(handlers, log_function=log_request, under_way=self._requests)
 
-    async def _readiness(self, store: Store, attendant: Attendant) -> str | None:
+    async def _readiness(self, store: Store) -> str | None:
         """Why no new work should be sent here, None where nothing stands against it."""
         if self._is_stopping:
             return "the server stops"
@@ -265,15 +294,20 @@ class App:
             return "the database is away"
         return None
 
-    def _watch_for_disabled(self, store: Store, tokens: Tokens) -> None:
-        async def look() -> None:
-            # The command line disables users in the store, past this process.
-            with contextlib.suppress(StoreError):  # the poller says when the store is away
-                fresh = tokens.refresh_disabled(await store.disabled_users())
-                if self._lines is not None:
-                    self._lines.shut_out(fresh)
+    async def _watch_for_disabled(self, store: Store, tokens: Tokens) -> None:
+        """Know who is shut out before anybody is let in; the command line changes it in the store."""
 
-        watch = PeriodicCallback(look, DISABLED_EVERY_MS)
+        async def look() -> None:
+            fresh = tokens.refresh_disabled(await store.disabled_users())
+            if self._lines is not None:
+                self._lines.shut_out(fresh)
+
+        async def look_again() -> None:
+            with contextlib.suppress(StoreError):  # the poller says when the store is away
+                await look()
+
+        await look()
+        watch = PeriodicCallback(look_again, DISABLED_EVERY_MS)
         watch.start()
         self._stack.callback(watch.stop)
 

@@ -15,7 +15,7 @@ from sora_ws.app import App
 from sora_ws.auth import ADMIN
 from sora_ws.listening import is_beyond_loopback
 from sora_ws.settings import Settings, WrongSetting
-from sora_ws.store import NewerFormat
+from sora_ws.store import NewerFormat, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -29,18 +29,18 @@ def serve(settings: Settings, warnings: Sequence[str] = ()) -> NoReturn:
     status = _run(settings)
     logging.shutdown()
     sys.stdout.flush()
-    # Not by the interpreter's own way, which waits for threads: the database's driver may have
-    # some that hang in a read for as long as the database does.
+    # Not by the interpreter's own way, which waits for threads: one may hang in a read for as long
+    # as the database does, or in a look-up of a name.
     os._exit(status)
 
 
 def _run(settings: Settings) -> int:
     try:
-        return asyncio.run(_serve(App(settings)))
+        return asyncio.Runner().run(_serve(App(settings)))  # not closed: that too would wait for threads
     except (WrongSetting, NewerFormat) as error:
         print(f"sora-ws: {error}", file=sys.stderr)
         return os.EX_CONFIG  # starting again won't help
-    except OSError as error:  # a state folder that can't be written, say
+    except (OSError, StoreError) as error:  # a state folder that can't be written, a database that left again
         print(f"sora-ws: {error}", file=sys.stderr)
         return 1
 
@@ -50,24 +50,30 @@ async def _serve(app: App) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    await app.start()
-    _say_where(app.settings, app.url)
-    ready = asyncio.create_task(app.ready())
     stopped = asyncio.create_task(stopping.wait())
-    # Whoever started us may go on when all is served, or when the database makes us wait.
-    either = {ready, stopped}
-    done, _ = await asyncio.wait(either, timeout=READY_WAIT_S, return_when=asyncio.FIRST_COMPLETED)
-    if not done:
-        systemd.notify("READY=1", "STATUS=Waiting for the database")
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-    if ready.done():
-        ready.result()
-        _hand_out_password(app)
-        systemd.notify("READY=1", "STATUS=Serving")
+    serving = asyncio.create_task(_come_up(app))
+    await asyncio.wait((serving, stopped), return_when=asyncio.FIRST_COMPLETED)
+    if serving.done():
+        serving.result()
         await stopped
+    serving.cancel()
     systemd.notify("STOPPING=1")
     await app.stop()
     return 0
+
+
+async def _come_up(app: App) -> None:
+    """Whoever started us may go on when all is served, or when the database makes us wait."""
+    await app.start()
+    _say_where(app.settings, app.url)
+    try:
+        async with asyncio.timeout(READY_WAIT_S):
+            await app.ready()
+    except TimeoutError:
+        systemd.notify("READY=1", "STATUS=Waiting for the database")
+        await app.ready()
+    _hand_out_password(app)
+    systemd.notify("READY=1", "STATUS=Serving")
 
 
 def _say_where(settings: Settings, url: str) -> None:

@@ -171,10 +171,14 @@ class VideoService:
         await self._store.delete(task_id)
         await self._media.delete(task_id)
 
-    async def close(self) -> None:
-        """Wait for what still runs behind finished requests."""
-        while self._background:
-            await asyncio.wait(self._background)
+    async def close(self, grace_s: float) -> None:
+        """Wait for what still runs behind finished requests; what is late after `grace_s` is broken off."""
+        if not self._background:
+            return
+        _, late = await asyncio.wait(self._background, timeout=grace_s)
+        for work in late:
+            work.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
 
     async def _owned(self, viewer: Viewer, task_id: str) -> Task:
         task = await self.get(viewer, task_id)

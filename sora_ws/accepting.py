@@ -1,0 +1,74 @@
+"""How new connections come in: a few a turn of the loop, and none while there is no room for them.
+
+Tornado's own way takes up to 128 in a row, for which everybody else waits; and without a free file
+descriptor it tries again at once, for ever, and logs each time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Sequence
+from typing import Final
+
+from tornado.httpserver import HTTPServer
+from tornado.iostream import IOStream
+
+log = logging.getLogger(__name__)
+
+AT_ONCE: Final = 4
+PAUSE_S: Final = 0.1
+COMPLAIN_EVERY_S: Final = 60.0
+
+
+class Acceptor:
+    """Hands what connects to the sockets, which listen and don't block, to the server."""
+
+    def __init__(self, server: HTTPServer, sockets: Sequence[socket.socket]) -> None:
+        self._server = server
+        self._sockets = sockets
+        self._loop = asyncio.get_running_loop()
+        self._pause: asyncio.TimerHandle | None = None
+        self._complained_at: float | None = None
+
+    def start(self) -> None:
+        """From now on, and again after a pause."""
+        self._pause = None
+        for sock in self._sockets:
+            self._loop.add_reader(sock, self._accept, sock)
+
+    def stop(self) -> None:
+        """Take no more, and close the sockets; what has come in lives on. May be called twice."""
+        self._rest()
+        if self._pause is not None:
+            self._pause.cancel()
+        for sock in self._sockets:
+            sock.close()
+        self._sockets = ()
+
+    def _accept(self, listening: socket.socket) -> None:
+        """Take a few; the loop comes back in its next turn if there are more."""
+        for _ in range(AT_ONCE):
+            try:
+                sock, address = listening.accept()
+            except BlockingIOError:
+                return
+            except ConnectionAbortedError:  # it was gone before its turn came
+                continue
+            except OSError as error:  # no file descriptor or no memory: who waits goes on waiting
+                self._take_a_pause(error)
+                return
+            self._server.handle_stream(IOStream(sock), address)
+
+    def _take_a_pause(self, error: OSError) -> None:
+        self._rest()
+        self._pause = self._loop.call_later(PAUSE_S, self.start)
+        now = self._loop.time()
+        if self._complained_at is None or now - self._complained_at >= COMPLAIN_EVERY_S:
+            self._complained_at = now
+            log.error("new connections have to wait: %s", error.strerror, extra={"action": "accept_failed"})
+
+    def _rest(self) -> None:
+        for sock in self._sockets:
+            self._loop.remove_reader(sock)
