@@ -11,7 +11,7 @@ from typing import Final
 from tornado.netutil import bind_sockets
 
 from sora_ws import systemd
-from sora_ws.settings import Settings, WrongSetting
+from sora_ws.settings import MAX_CONNECTIONS_DEFAULT, Settings, WrongSetting
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,10 @@ def is_beyond_loopback(host: str) -> bool:
 
 
 def raise_open_files(connections_max: int) -> int:
-    """Raise the soft limit of open files; returns how many connections fit below it."""
+    """Raise the soft limit of open files; returns how many connections fit below it.
+
+    Warns where they are fewer than somebody has asked for, or than half of the default.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = connections_max + FILES_BESIDE_CONNECTIONS
     if soft < wanted:
@@ -53,7 +56,9 @@ def raise_open_files(connections_max: int) -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     fits = soft - FILES_BESIDE_CONNECTIONS
     if fits < connections_max:
-        log.warning(
+        is_default = connections_max == MAX_CONNECTIONS_DEFAULT
+        log.log(
+            logging.INFO if is_default and fits * 2 >= connections_max else logging.WARNING,
             "MAX_CONNECTIONS is %d, but only %d files may be open: %d connections are let in",
             connections_max,
             soft,

@@ -116,11 +116,18 @@ def _jwt_secret(text: str) -> Secret:
     return Secret(text)
 
 
+def _api_key(text: str) -> Secret:
+    if not text.isascii() or not text.isprintable():
+        raise ValueError("one line of printable ASCII characters")  # it goes into a header
+    return Secret(text)
+
+
 def _setting(read: Callable[[str], Any], default: Any, about: str, shown: str | None = None) -> Any:
     """A setting's field; `shown` is the default as a person writes it, where it differs."""
     return field(default=default, metadata={"read": read, "about": about, "shown": shown})
 
 
+MAX_CONNECTIONS_DEFAULT: Final = 20_000
 LOOPBACK_NETWORKS: Final = (ip_network("127.0.0.1"), ip_network("::1"))
 
 
@@ -141,7 +148,7 @@ class Settings:
     sora_api_base_url: str | None = _setting(
         _http_url, None, "The videos API, up to and with its /v1", "the built-in simulator"
     )
-    sora_api_key: Secret | None = _setting(Secret, None, "Its key, sent as a bearer token", "none")
+    sora_api_key: Secret | None = _setting(_api_key, None, "Its key, sent as a bearer token", "none")
     sora_model: str = _setting(_plain, "sora-2", "The model where a request names none")
     sora_poll_interval: int = _setting(
         _whole(100, 3_600_000), 30_000, "ms; the longest wait between two looks at a healthy task"
@@ -160,7 +167,7 @@ class Settings:
         _origins, None, "Browser origins for WebSocket and CORS", "the page's own hostname, any port"
     )
     trusted_proxies: tuple[Network, ...] = _setting(
-        _networks, LOOPBACK_NETWORKS, "Proxies whose X-Forwarded-* headers count", "127.0.0.1,::1"
+        _networks, LOOPBACK_NETWORKS, "Proxies whose X-Real-IP and X-Forwarded-For count", "127.0.0.1,::1"
     )
     public_url: str | None = _setting(
         _http_url, None, "The front of the links to videos", "http://localhost:PORT"
@@ -180,7 +187,7 @@ class Settings:
     )
     drain_seconds: int = _setting(_whole(0, 3_600), 5, "How long a stop takes its leave")
 
-    max_connections: int = _setting(_whole(1, 1_000_000), 20_000, "Open connections in all")
+    max_connections: int = _setting(_whole(1, 1_000_000), MAX_CONNECTIONS_DEFAULT, "Open connections in all")
     max_connections_per_user: int = _setting(_whole(1, 1_000_000), 100, "Open connections of one user")
     max_connections_per_address: int = _setting(
         _whole(1, 1_000_000), 1_000, "Connections of one address that are not yet authenticated"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from dataclasses import fields
 from ipaddress import ip_network
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sora_ws import peers
 from sora_ws.settings import Secret, Settings, WrongSetting, setting_name, shown_default
 
 ENV_FILE = Path(__file__).parents[1] / "conf" / "sora-ws.env"
@@ -100,13 +102,36 @@ def test_wrong_value_is_named_in_one_line(name: str, value: str, sentence: str) 
 
 @pytest.mark.parametrize(
     ("name", "value", "secret"),
-    [("JWT_SECRET", "short-secret", "short-secret"), ("DATABASE_URL", "mongodb://me:pa55@host", "pa55")],
+    [
+        ("JWT_SECRET", "short-secret", "short-secret"),
+        ("DATABASE_URL", "mongodb://me:pa55@host", "pa55"),
+        ("SORA_API_KEY", "sk-two\nlines", "sk-two"),
+        ("SORA_API_KEY", "sk-two\rlines", "sk-two"),
+        ("SORA_API_KEY", "sk-schlüssel", "sk-schl"),
+        ("SORA_API_KEY", "sk-\x00", "sk-"),
+    ],
 )
 def test_secret_stays_out_of_the_error(name: str, value: str, secret: str) -> None:
     """An error that ends in a log names the setting, not the secret in it."""
     with pytest.raises(WrongSetting, match=f"^{name}: write ") as refused:
         load(**{name: value})
     assert secret not in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_key_file_of_two_lines_is_refused(tmp_path: Path) -> None:
+    """What can't go into a header ends the start, not the first task."""
+    secret = tmp_path / "key"
+    secret.write_text("sk-first\nsk-second\n")
+    with pytest.raises(WrongSetting, match=r"^SORA_API_KEY: write one line of printable ASCII characters$"):
+        load(SORA_API_KEY_FILE=str(secret))
+
+
+def test_only_headers_that_are_read_are_said_to_be() -> None:
+    """Each header of a proxy that an operator is told of is one that the server looks at."""
+    [about] = [f.metadata["about"] for f in fields(Settings) if f.name == "trusted_proxies"]
+    told = set(re.findall(r"X-[\w*-]+", ENV_FILE.read_text() + about))
+    assert told == set(re.findall(r'"(X-[\w-]+)"', inspect.getsource(peers)))
 
 
 def test_secrets_do_not_show_themselves() -> None:

@@ -32,6 +32,8 @@ from sora_ws.store import (
 )
 from sora_ws.task import Task, Watch
 
+LOCK_WAIT_S: Final = 1.5  # nothing breaks it off, and a stop waits for it
+
 SCHEMA: Final = """
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS tasks (
@@ -249,7 +251,8 @@ class _Line:
             async with asyncio.timeout(deadline):
                 # Another process's lock is waited for no longer than half of it, so that the
                 # answer is SQLite's own.
-                connection = await aiosqlite.connect(path, timeout=deadline / 2, isolation_level=None)
+                lock_wait = min(deadline / 2, LOCK_WAIT_S)
+                connection = await aiosqlite.connect(path, timeout=lock_wait, isolation_level=None)
         return cls(connection, deadline)
 
     async def run(self, sql: str, *values: Any) -> Sequence[Any]:
