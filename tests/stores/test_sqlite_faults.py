@@ -100,6 +100,20 @@ async def test_a_write_that_waits_stops_nothing_else(sqlite_database: SqliteData
 
 
 @pytest.mark.gen_test(timeout=30)
+async def test_a_lock_holds_no_close_up(sqlite_database: SqliteDatabase) -> None:
+    """To close waits for a write under way, and that for the lock only as long as a stop may take."""
+    store = SqliteStore(sqlite_database.path, deadline=60.0)
+    await store.open()
+    with locked(sqlite_database.path):
+        write = asyncio.ensure_future(store.insert(a_task()))
+        assert await store.live() == []
+        async with asyncio.timeout(15):
+            await store.close()
+        with pytest.raises(StoreUnavailable, match="locked"):
+            await write
+
+
+@pytest.mark.gen_test(timeout=30)
 async def test_writes_that_gave_up_are_not_made_later(sqlite_database: SqliteDatabase) -> None:
     """Of a crowd that waited in vain at most those are kept that had reached SQLite."""
     store = SqliteStore(sqlite_database.path, deadline=IMPATIENT)

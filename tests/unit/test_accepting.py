@@ -1,0 +1,134 @@
+"""How new connections come in, in a storm of them and when no file may be opened any more."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tornado.httpserver import HTTPServer
+from tornado.iostream import IOStream
+from tornado.testing import bind_unused_port
+from tornado.web import Application, RequestHandler
+from websockets.sync.client import connect
+
+from sora_ws.accepting import AT_ONCE, Acceptor
+from tests.conftest import StartServer
+from tests.server import Server
+
+STORM = 5 * AT_ONCE
+STARVED_S = 2.0
+GUARD_S = 20.0
+REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+class Counting(HTTPServer):
+    """Counts who came in."""
+
+    came = 0
+
+    def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
+        self.came += 1
+        super().handle_stream(stream, address)
+
+
+class Hello(RequestHandler):
+    def get(self) -> None:
+        self.write("hello")
+
+
+@pytest.fixture
+def listening() -> Iterator[socket.socket]:
+    """A socket that listens and doesn't block."""
+    sock, _ = bind_unused_port()
+    with closing(sock):
+        yield sock
+
+
+async def answer_of(client: socket.socket) -> bytes:
+    """What comes for a request on this line."""
+    loop = asyncio.get_running_loop()
+    await loop.sock_sendall(client, REQUEST)
+    return await asyncio.wait_for(loop.sock_recv(client, 4096), GUARD_S)
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_storm_comes_in_a_few_a_turn(listening: socket.socket) -> None:
+    """Others have their turn after every four of a crowd, and all of it comes in."""
+    server = Counting(Application([("/", Hello)]))
+    with ExitStack() as clients:
+        for _ in range(STORM):
+            clients.enter_context(socket.create_connection(listening.getsockname()))
+        acceptor = Acceptor(server, [listening])
+        acceptor.start()
+        steps = []
+        while server.came < STORM:
+            before = server.came
+            await asyncio.sleep(0)
+            steps.append(server.came - before)
+        acceptor.stop()
+    assert max(steps) == AT_ONCE
+    await server.close_all_connections()
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_after_the_stop_nobody_comes_in(listening: socket.socket) -> None:
+    """New connections are refused, and the one that came before is answered still."""
+    address = listening.getsockname()
+    server = Counting(Application([("/", Hello)]))
+    acceptor = Acceptor(server, [listening])
+    acceptor.start()
+    with socket.create_connection(address) as client:
+        client.setblocking(False)
+        assert (await answer_of(client)).endswith(b"hello")
+        acceptor.stop()
+        acceptor.stop()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address)
+        assert (await answer_of(client)).endswith(b"hello")
+    await server.close_all_connections()
+
+
+def cpu_seconds(process: int) -> float:
+    """What the process has used of a core."""
+    ticks = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+
+
+def take_all_files(server: Server, spare: int) -> None:
+    """Let the server open no more than `spare` files on top of those it has."""
+    assert server.process is not None
+    process = server.process.pid
+    most = len(list(Path(f"/proc/{process}/fd").iterdir())) + spare
+    resource.prlimit(process, resource.RLIMIT_NOFILE, (most, most))
+
+
+def test_without_a_file_descriptor_left(start_server: StartServer) -> None:
+    """The server neither spins nor floods its log, lines go on, and it recovers by itself."""
+    server = start_server()
+    assert server.process is not None
+    with connect(server.ws_url) as line, ExitStack() as crowd:
+        take_all_files(server, spare=4)
+        for _ in range(40):
+            crowd.enter_context(socket.create_connection(("localhost", server.port)))
+        deadline = time.monotonic() + GUARD_S
+        while "new connections have to wait" not in server.log:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        logged, used, began = len(server.log), cpu_seconds(server.process.pid), time.monotonic()
+        assert line.ping().wait(GUARD_S)
+        time.sleep(STARVED_S)  # the time over which is measured
+        assert line.ping().wait(GUARD_S)
+        spent = cpu_seconds(server.process.pid) - used
+        assert spent < (time.monotonic() - began) / 3
+        assert len(server.log) - logged < 2_000
+        assert server.log.count("new connections have to wait") == 1
+        crowd.close()
+        assert server.request("GET", "/readyz").status == 200
