@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from sora_ws.store import Stale, StoreUnavailable, TaskStore
+from sora_ws.store import Stale, StoreFull, StoreUnavailable, TaskStore
 from sora_ws.task import Task
 
 log = logging.getLogger(__name__)
@@ -57,17 +57,19 @@ class TaskWriter:
                 found = await self._store.find(task.id)
                 if found is None:
                     raise Gone(task.id) from None
+                # It may be our own: saved by a call that failed, and told to nobody yet.
+                self._publish(found)
                 task = found
                 continue
             return after
 
     async def insist(self, task: Task, change: Callable[[Task, int], Task]) -> Task:
-        """As apply, for news that exists nowhere else: an absent store is waited for."""
+        """As apply, for news that exists nowhere else: a store that is away or full is waited for."""
         wait = 0.1
         while True:
             try:
                 return await self.apply(task, change)
-            except StoreUnavailable as error:
+            except (StoreUnavailable, StoreFull) as error:
                 log.warning("task %s waits for the store: %s", task.id, error)
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, INSIST_WAIT_MAX_S)
