@@ -6,6 +6,7 @@ called completed. Whatever dies in between, the next start goes on from the stor
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from typing import Final
 
 from sora_ws.media import MediaStore, Unplayable, archive
 from sora_ws.provider import Missing, NoContent, OutcomeUnknown, Refused, Unavailable, VideoProvider
-from sora_ws.rhythm import Rhythm, supplement
+from sora_ws.rhythm import BACKOFF_MAX_MS, Rhythm, supplement
 from sora_ws.store import Stale, TaskStore
 from sora_ws.task import Event, Failure, FailureCode, Observation, State, Task, Watch
 from sora_ws.writer import Change, Gone, TaskWriter
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 
 VIDEO_BYTES_MAX: Final = 4 * 1024**3
 UNKNOWN_SENDS_MAX: Final = 3
+STOP_TRIES: Final = 5
+STOPS_AT_ONCE: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,7 @@ class Patience:
 
     A job is lost after `lost_looks` "unknown" answers in a row over at least `lost_ms`: behind
     a gateway they flip. A finished job without a video fails after `archive_ms`: some backends
-    publish the file late.
+    publish the file late. Time in which nobody could ask it counts for nothing.
     """
 
     lost_looks: int = 5
@@ -40,6 +43,9 @@ class Patience:
 
 
 PATIENCE: Final = Patience()
+IMAGE_GONE: Final = Failure(
+    FailureCode.GENERATION_FAILED, "The input image is no longer stored here.", retryable=False
+)
 
 
 class Attendant:
@@ -67,6 +73,7 @@ class Attendant:
         self._rhythm = rhythm
         self._now = clock
         self._patience = patience
+        self._stops = asyncio.Semaphore(STOPS_AT_ONCE)
         self.held_until = 0
         self.trouble: str | None = None
 
@@ -93,7 +100,7 @@ class Attendant:
             detail = f"the video of task {task.id} can't be stored here: {error.strerror}"
             log.error(detail, extra={"action": "archive_failed", "task": task.id})  # noqa: TRY400
             return await self._wait_longer(task)
-        task = await self._change_live(task, lambda task, now: task.complete(video, now), insist=True)
+        task = await self._change_live(task, lambda task, now: task.complete(video, now))
         if task.state is not State.COMPLETED:
             await self._media.delete(task.id)
         return task
@@ -102,19 +109,29 @@ class Attendant:
         if task.watch.sent_at is not None:
             # We died between sending the create and keeping its answer.
             return await self._unknown_outcome(task, "the server stopped while it was submitting")
+        try:
+            reference = await self._media.reference(task.id) if task.order.reference_type else None
+        except OSError as error:
+            detail = f"the input image of task {task.id} can't be read: {error.strerror}"
+            log.error(detail, extra={"action": "image_unreadable", "task": task.id})  # noqa: TRY400
+            return await self._wait_longer(task)
+        if task.order.reference_type and reference is None:
+            return await self._change_live(task, lambda task, now: task.fail(IMAGE_GONE, now))
+        return await self._send(task, reference)
+
+    async def _send(self, task: Task, reference: bytes | None) -> Task:
         sent = replace(task, watch=replace(task.watch, sent_at=self._now()))
         try:
             await self._store.save(sent, over_seq=task.seq)
         except Stale:
             return task
         try:
-            reference = await self._media.reference(task.id) if task.order.reference_type else None
             job = await self._provider.create(task.order, reference)
         except Unavailable as error:
             return await self._postpone(sent, error)
         except Refused as refused:
             failure = refused.failure
-            return await self._change_live(sent, lambda task, now: task.fail(failure, now), insist=True)
+            return await self._change_live(sent, lambda task, now: task.fail(failure, now))
         except OutcomeUnknown as error:
             return await self._unknown_outcome(sent, str(error))
         self._recovered()
@@ -122,32 +139,36 @@ class Attendant:
 
     async def _accept(self, task: Task, job_id: str, seen: Observation) -> Task:
         def change(task: Task, now: int) -> Task:
+            if task.job_id is not None:  # saved by a call that seemed to fail
+                return task
             after = task.accept(job_id, seen, now)
             wait = 0 if after.state is State.ARCHIVING else self._rhythm.wait(after, now, seen.look_after_ms)
             return replace(after, watch=Watch(next_look_at=now + wait))
 
-        task = await self._change_live(task, change, insist=True)
-        if not task.is_live and task.job_id is None:
+        task = await self._change_live(task, change)
+        if task.job_id != job_id:
             # Cancelled or deleted while the create was under way: the job is nobody's.
             await self.stop_job(job_id)
         return task
 
     async def _unknown_outcome(self, task: Task, detail: str) -> Task:
-        sends = task.watch.unknown_sends + 1
         log.warning(
             "submitting task %s had no known outcome, perhaps a job runs twice: %s",
             task.id,
             detail,
-            extra={"action": "possible_double", "task": task.id, "sends": sends},
+            extra={"action": "possible_double", "task": task.id, "sends": task.watch.unknown_sends + 1},
         )
 
         def change(task: Task, now: int) -> Task:
+            if task.job_id is not None:
+                return task
+            sends = task.watch.unknown_sends + 1
             if sends >= UNKNOWN_SENDS_MAX:
                 details = f"Submitting failed {sends} times with no known outcome; jobs may be running there."
                 return task.fail(Failure(FailureCode.GENERATION_FAILED, details, retryable=True), now)
             return replace(task, watch=Watch(next_look_at=now + self._backoff(sends), unknown_sends=sends))
 
-        return await self._change_live(task, change, insist=True)
+        return await self._change_live(task, change)
 
     async def _look(self, task: Task, job_id: str) -> tuple[Task, tuple[str, ...] | None]:
         try:
@@ -167,6 +188,7 @@ class Attendant:
                 errors=task.watch.errors if after.state is State.ARCHIVING else 0,
                 missing=0,
                 missing_since=None,
+                no_content_since=_resumed(task.watch, now),
             )
             after = replace(after, watch=watch)
             wait = self._rhythm.wait(after, now, seen.look_after_ms)
@@ -182,9 +204,8 @@ class Attendant:
             if missing >= self._patience.lost_looks and now - since >= self._patience.lost_ms:
                 details = f"The provider no longer knows the job: {error}"
                 return task.fail(Failure(FailureCode.PROVIDER_LOST_TASK, details, retryable=True), now)
-            next_look_at = now + self._backoff(missing)
-            watch = replace(task.watch, missing=missing, missing_since=since, next_look_at=next_look_at)
-            return replace(task, watch=watch)
+            watch = replace(task.watch, missing=missing, missing_since=since)
+            return replace(task, watch=_put_off(watch, now, self._backoff(missing)))
 
         return await self._change_live(task, change)
 
@@ -216,9 +237,8 @@ class Attendant:
     async def _wait_longer(self, task: Task, least_ms: int = 0) -> Task:
         def change(task: Task, now: int) -> Task:
             errors = task.watch.errors + 1
-            next_look_at = now + self._backoff(errors, least_ms)
-            watch = replace(task.watch, errors=errors, next_look_at=next_look_at, sent_at=None)
-            return replace(task, watch=watch)
+            watch = replace(task.watch, errors=errors, sent_at=None)
+            return replace(task, watch=_put_off(watch, now, self._backoff(errors, least_ms)))
 
         return await self._change_live(task, change)
 
@@ -231,20 +251,50 @@ class Attendant:
             self.trouble = None
 
     async def stop_job(self, job_id: str) -> None:
-        """Tell the provider that nobody wants the job any more; it may be unable to stop it."""
-        try:
-            if not await self._provider.delete(job_id):
-                log.info("the provider can't stop a job, it may go on: %s", job_id)
-        except Unavailable as error:
-            log.warning("the provider was not told that a job is cancelled: %s: %s", job_id, error)
+        """Tell the provider that nobody wants the job any more; it may be unable to stop it.
 
-    async def _change_live(self, task: Task, change: Change, *, insist: bool = False) -> Task:
-        """Change the task unless it has ended meanwhile; a deleted one counts as cancelled."""
+        What it does not take in is said a few times more, over about a minute.
+        """
+        for tries in range(1, STOP_TRIES + 1):
+            try:
+                async with self._stops:
+                    is_stopped = await self._provider.delete(job_id)
+            except Unavailable as error:
+                log.warning("the provider was not told that a job is cancelled: %s: %s", job_id, error)
+                if tries < STOP_TRIES:
+                    await asyncio.sleep(self._stop_wait_s(tries, error))
+            else:
+                if not is_stopped:
+                    log.info("the provider can't stop a job, it may go on: %s", job_id)
+                return
+
+    def _stop_wait_s(self, tries: int, error: Unavailable) -> float:
+        asked_ms = int((error.retry_after_s or 0) * 1000)
+        return self._backoff(tries, min(asked_ms, BACKOFF_MAX_MS)) / 1000
+
+    async def _change_live(self, task: Task, change: Change) -> Task:
+        """Change the task unless it has ended meanwhile; a deleted one counts as cancelled.
+
+        It insists: also the answer to a look may be the only time that an end is told.
+        """
 
         def unless_ended(task: Task, now: int) -> Task:
             return change(task, now) if task.is_live else task
 
         try:
-            return await (self._writer.insist if insist else self._writer.apply)(task, unless_ended)
+            return await self._writer.insist(task, unless_ended)
         except Gone:
             return task.cancel(self._now())
+
+
+def _put_off(watch: Watch, now: int, wait: int) -> Watch:
+    """Look again after `wait` ms; until then nobody can tell whether there is a video."""
+    since = _resumed(watch, now)
+    return replace(watch, next_look_at=now + wait, no_content_since=None if since is None else since + wait)
+
+
+def _resumed(watch: Watch, now: int) -> int | None:
+    """`no_content_since`, moved on by how much later than planned this look comes: we were away, or held."""
+    if watch.no_content_since is None:
+        return None
+    return watch.no_content_since + max(0, now - watch.next_look_at)

@@ -169,10 +169,11 @@ class Observation:
 class Watch:
     """The poller's memory of a task. It is no part of what clients see and never moves `seq`.
 
-    `looks` and `errors` count in a row: looks that told nothing new, looks that failed.
+    `looks` counts those since the state last changed, `errors` those in a row that failed.
     `sent_at` is when a create last left for the provider, `unknown_sends` how many of them
     had no known outcome. `missing` and `missing_since` count "no such job" answers in a row,
-    `no_content_since` is when the provider first had no video for a finished job.
+    `no_content_since` is when the provider first had no video for a finished job, moved on by
+    the time in which it could not be asked.
     Times in ms since the epoch.
     """
 
