@@ -24,15 +24,40 @@ log = logging.getLogger(__name__)
 TICK_MS: Final = 50  # a look that is due leaves within 100 ms
 ASK_EVERY_MS: Final = 1_000
 LOOK_AHEAD_MS: Final = 1_500  # more than ASK_EVERY_MS, so that nothing comes due unseen
-BATCH: Final = 1_000
+BATCH: Final = 200  # so that reading them holds the loop for a few ms
 LOOKS_MAX: Final = 64
+CREATES_MAX: Final = 32
 DOWNLOADS_MAX: Final = 8
 
 
-class Poller:
-    """Gives each due task to the attendant; at most 64 looks are under way at once.
+class _Lane:
+    """Tasks that wait for their time and then for one of `room` places."""
 
-    Downloads have their own, smaller limit, so that they never starve looks.
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._waiting: list[tuple[int, str, Task]] = []
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def wait(self, task: Task) -> None:
+        heapq.heappush(self._waiting, (task.watch.next_look_at, task.id, task))
+
+    def enter(self, now: int) -> Task | None:
+        """The longest due task, in a place that it has until `leave`."""
+        if not self._room or not self._waiting or self._waiting[0][0] > now:
+            return None
+        self._room -= 1
+        return heapq.heappop(self._waiting)[2]
+
+    def leave(self) -> None:
+        self._room += 1
+
+
+class Poller:
+    """Gives each due task to the attendant.
+
+    Looks, creates and downloads have a limit each, so that none that hangs starves the others.
     """
 
     def __init__(self, store: TaskStore, attendant: Attendant, clock: Callable[[], int]) -> None:
@@ -40,9 +65,10 @@ class Poller:
         self._attendant = attendant
         self._now = clock
         self._beat = PeriodicCallback(self._tick, TICK_MS)
-        self._due: list[tuple[int, str, Task]] = []
+        self._creates = _Lane(CREATES_MAX)
+        self._looks = _Lane(LOOKS_MAX)
         self._in_hand: set[str] = set()
-        self._looks = 0
+        self._let_go: set[str] = set()
         self._downloads = asyncio.Semaphore(DOWNLOADS_MAX)
         self._running: set[asyncio.Task[None]] = set()
         self._asking = False
@@ -72,22 +98,25 @@ class Poller:
 
     def _tick(self) -> None:
         now = self._now()
-        if now >= self._ask_at and not self._asking:
-            self._asking = True
-            self._start(self._ask())
         if now < self._attendant.held_until:
             return
-        while self._due and self._due[0][0] <= now and self._looks < LOOKS_MAX:
-            task = heapq.heappop(self._due)[2]
-            self._looks += 1
-            self._start(self._attend(task))
+        if now >= self._ask_at and not self._asking and len(self._looks) < BATCH:
+            self._asking = True
+            self._start(self._ask())
+        for lane in (self._creates, self._looks):
+            while (task := lane.enter(now)) is not None:
+                self._start(self._attend(task, lane))
 
     async def _ask(self) -> None:
         """Take the tasks that come due before the store is asked again."""
         now = self._now()
+        self._let_go.clear()
+        # What is in hand is due in the store as well, and must not hide the rest.
+        limit = BATCH + len(self._in_hand)
         try:
-            for task in await self._store.due(until=now + LOOK_AHEAD_MS, limit=BATCH):
-                self._take(task)
+            for task in await self._store.due(until=now + LOOK_AHEAD_MS, limit=limit):
+                if task.id not in self._let_go:  # else it may be older than what was done since
+                    self._take(task)
         except StoreError as error:
             if not self._store_is_away:
                 log.warning("the store can't say what is due: %s", error, extra={"action": "store_away"})
@@ -104,22 +133,38 @@ class Poller:
         if task.id in self._in_hand:
             return
         self._in_hand.add(task.id)
-        heapq.heappush(self._due, (task.watch.next_look_at, task.id, task))
+        lane = self._creates if task.job_id is None else self._looks
+        lane.wait(task)
 
-    async def _attend(self, task: Task) -> None:
+    async def _attend(self, task: Task, lane: _Lane) -> None:
+        soon = None
         try:
-            try:
-                task, urls = await self._attendant.advance(task)
-            finally:
-                self._looks -= 1
-            if task.state is State.ARCHIVING and urls is not None:
-                async with self._downloads:
-                    await self._attendant.archive(task, urls)
+            soon = await self._if_soon(await self._advance(task, lane))
         except StoreError as error:
             # The task is still due in the store, and comes again when that is back.
             log.warning("task %s waits for the store: %s", task.id, error)
         finally:
             self._in_hand.discard(task.id)
+            self._let_go.add(task.id)
+        if soon is not None:
+            self._take(soon)
+
+    async def _advance(self, task: Task, lane: _Lane) -> Task:
+        try:
+            task, urls = await self._attendant.advance(task)
+        finally:
+            lane.leave()
+        if task.state is not State.ARCHIVING or urls is None:
+            return task
+        async with self._downloads:
+            return await self._attendant.archive(task, urls)
+
+    async def _if_soon(self, task: Task) -> Task | None:
+        """The task where it may be due before the store says so; read again, as it may have ended."""
+        if not task.is_live or task.watch.next_look_at > self._now() + LOOK_AHEAD_MS:
+            return None
+        found = await self._store.find(task.id)
+        return found if found is not None and found.is_live else None
 
     def _start(self, work: Coroutine[object, None, None]) -> None:
         running = asyncio.create_task(work)

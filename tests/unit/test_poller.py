@@ -1,0 +1,106 @@
+"""When which task is attended to: in time, and whatever hangs elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from sora_ws import poller
+from sora_ws.poller import CREATES_MAX, LOOKS_MAX
+from sora_ws.rhythm import Rhythm
+from tests.backends.jobs import Dialect
+from tests.unit.works import ADA, some_works
+
+SELDOM = Rhythm(1_600, 1_600)  # so that the store has to be asked for every look
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_short_waits_need_no_question(tmp_path: Path) -> None:
+    """A look that is due before the store is asked again does not wait for that."""
+    async with some_works(tmp_path, Dialect(looks=None)) as w:
+        task = await w.accepted()
+        w.poller.start()
+        await w.until_looked_at(task, 1)
+        w.store.before_due = asyncio.Event().wait
+        await w.until_looked_at(task, 20)
+        w.store.before_due = None
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_short_waits_end_with_the_task(tmp_path: Path) -> None:
+    """A task that was cancelled meanwhile is not looked at for ever."""
+    async with some_works(tmp_path, Dialect(looks=None, deletes=False)) as w:
+        task, other = await w.accepted(), await w.accepted("another")
+        w.poller.start()
+        await w.until_looked_at(task, 2)
+        await w.service.cancel(ADA, task.id)
+        at_most = w.looks(task) + 1  # the one that was about to leave
+        await w.until_looked_at(other, 10)
+        assert w.looks(task) <= at_most
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_creates_that_hang_hold_no_look_up(tmp_path: Path) -> None:
+    """However many wait for their answers, a healthy task is looked at, and creates keep to their limit."""
+    async with some_works(tmp_path, Dialect(looks=None)) as w:
+        task = await w.accepted()
+        w.provider.jobs.dialect.creates = "held"
+        for number in range(LOOKS_MAX + CREATES_MAX):
+            await w.insert(f"cat {number}")
+        w.poller.start()
+        await w.provider.create_is_held.wait()
+        await w.until_looked_at(task, 10)
+        assert sum(request.method == "POST" for request in w.provider.requests) == 1 + CREATES_MAX
+        w.provider.let_creates_go.set()
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_downloads_that_wait_hide_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks that wait for a download are due in the store; those behind them are found all the same."""
+    monkeypatch.setattr(poller, "BATCH", 3)
+    monkeypatch.setattr(poller, "DOWNLOADS_MAX", 1)
+    async with some_works(tmp_path, Dialect(looks=0, drips="content"), rhythm=SELDOM) as w:
+        for number in range(5):
+            await w.accepted(f"cat {number}")
+        w.poller.start()
+        waiting = list(w.provider.jobs.all.values())
+        await w.provider.until(lambda: all(job.looks for job in waiting))
+        w.provider.jobs.dialect.looks = None
+        await w.until_looked_at(await w.accepted("healthy"), 2)
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_the_store_is_not_asked_while_nothing_may_leave(tmp_path: Path) -> None:
+    """A provider that wants to be left alone leaves the store alone too."""
+    asked_at: list[int] = []
+    async with some_works(tmp_path, Dialect(looks=None)) as w:
+
+        async def note() -> None:
+            asked_at.append(w.clock())
+
+        w.store.before_due = note
+        task = await w.accepted()
+        w.attendant.held_until = w.clock() + 300
+        w.poller.start()
+        await w.until_looked_at(task, 1)
+        assert asked_at[0] >= w.attendant.held_until
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_row_that_was_overtaken_is_left_alone(tmp_path: Path) -> None:
+    """The store said that a task is due, which was attended to before the answer came: it is not, twice."""
+    async with some_works(tmp_path, Dialect(looks=None, creates="held"), rhythm=SELDOM) as w:
+        w.store.before_due = w.provider.create_is_held.wait
+        w.store.after_due = w.is_told.wait
+        w.poller.start()
+        task = await w.insert()
+        w.poller.nudge(task)
+        await w.provider.create_is_held.wait()
+        w.provider.let_creates_go.set()
+        await w.is_told.wait()
+        w.store.before_due = w.store.after_due = None
+        await w.until_looked_at(await w.stored(task), 2)
+        assert (await w.stored(task)).watch.unknown_sends == 0
+        assert len(w.provider.jobs.all) == 1
