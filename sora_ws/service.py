@@ -11,9 +11,9 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from sora_ws.media import MediaStore
-from sora_ws.store import DuplicateKey, Page, TaskStore
-from sora_ws.task import Idempotency, Order, Task, Viewer
-from sora_ws.writer import Gone, TaskWriter
+from sora_ws.store import DuplicateKey, Page, StoreUnavailable, TaskStore
+from sora_ws.task import Idempotency, Order, State, Task, Viewer
+from sora_ws.writer import Change, Gone, TaskWriter
 
 IDEMPOTENCY_MS: Final = 24 * 3600 * 1000
 
@@ -136,7 +136,11 @@ class VideoService:
         return await self._store.live(user_id=user_id, team=team)
 
     async def cancel(self, viewer: Viewer, task_id: str) -> Task:
-        """End a live task; the provider is told afterwards. Raises NotFound, Forbidden, Conflict."""
+        """End a live task; the provider is told afterwards. Raises NotFound, Forbidden, Conflict.
+
+        Where the store fails, nobody knows whether it was cancelled: then it is, as soon as the
+        store is back, so that all who watch it hear of it.
+        """
         task = await self._owned(viewer, task_id)
 
         def change(task: Task, now: int) -> Task:
@@ -149,9 +153,21 @@ class VideoService:
             task = await self._writer.apply(task, change)
         except Gone:
             raise NotFound(f"there is no video {task_id}") from None
+        except StoreUnavailable:
+            self._in_background(self._insist_on_cancel(task, change))
+            raise
         if task.job_id is not None:
             self._in_background(self._stop_job(task.job_id))
         return task
+
+    async def _insist_on_cancel(self, task: Task, change: Change) -> None:
+        def unless_ended(task: Task, now: int) -> Task:
+            return change(task, now) if task.is_live else task
+
+        with suppress(Gone):
+            task = await self._writer.insist(task, unless_ended)
+        if task.state is State.CANCELLED and task.job_id is not None:
+            await self._stop_job(task.job_id)
 
     async def retry(self, viewer: Viewer, task_id: str, prompt: str | None = None) -> Task:
         """A new task like an ended one. Raises as create, NotFound, and Conflict while it lives."""
@@ -163,13 +179,16 @@ class VideoService:
         return await self.create(viewer, order, team=task.team, reference=reference)
 
     async def delete(self, viewer: Viewer, task_id: str) -> None:
-        """Forget the task and its video; a live one is cancelled first. Raises NotFound, Forbidden."""
+        """Forget the task and its video; a live one is cancelled first. Raises NotFound, Forbidden.
+
+        The task goes last, so that what fails half-way can be asked for again.
+        """
         task = await self._owned(viewer, task_id)
         if task.is_live:
             with suppress(Conflict):  # it ended by itself meanwhile
                 await self.cancel(viewer, task_id)
-        await self._store.delete(task_id)
         await self._media.delete(task_id)
+        await self._store.delete(task_id)
 
     async def close(self, grace_s: float) -> None:
         """Wait for what still runs behind finished requests; what is late after `grace_s` is broken off."""
@@ -187,7 +206,8 @@ class VideoService:
         return task
 
     async def _check_room_for(self, user_id: str) -> None:
-        live = await self._store.count_live(user_id) + self._creating[user_id] - 1
+        others = self._creating[user_id] - 1  # read first: one that ends meanwhile counts twice, not never
+        live = others + await self._store.count_live(user_id)
         if live >= self._tasks_per_user_max:
             raise TooManyTasks(
                 f"you have {live} live tasks, and {self._tasks_per_user_max} are allowed: wait for one to end"

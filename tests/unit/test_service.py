@@ -1,0 +1,68 @@
+"""What users ask for, over a store and a disk that fail half-way."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from sora_ws.service import TooManyTasks
+from sora_ws.store import StoreUnavailable
+from sora_ws.task import Order, State
+from tests.backends.jobs import Dialect
+from tests.unit.works import ADA, Fault, some_works
+
+
+@pytest.mark.parametrize("is_done", [True, False])
+@pytest.mark.gen_test(timeout=30)
+async def test_a_cancel_that_nobody_knows_of_is_told(tmp_path: Path, is_done: bool) -> None:
+    """The store failed and may have saved it: it is cancelled, told once, and its job is stopped."""
+    async with some_works(tmp_path, Dialect(looks=None)) as w:
+        task = await w.accepted()
+        w.told.clear()
+        w.store.faults = [Fault(StoreUnavailable("away"), is_done)]
+        with pytest.raises(StoreUnavailable):
+            await w.service.cancel(ADA, task.id)
+        await w.provider.until(lambda: w.provider.requests[-1].method == "DELETE")
+        assert [task.state for task in w.told] == [State.CANCELLED]
+        assert w.told == [await w.stored(task)]
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_delete_that_fails_half_way_can_be_asked_for_again(tmp_path: Path) -> None:
+    """As long as there are files of it, there is the task."""
+    async with some_works(tmp_path, Dialect(looks=0)) as w:
+        task = await w.step(await w.accepted())
+        assert task.state is State.COMPLETED
+        picture = w.media_folder / f"{task.id}.jpg"
+        picture.unlink()
+        picture.mkdir()
+        with pytest.raises(OSError, match="directory"):
+            await w.service.delete(ADA, task.id)
+        picture.rmdir()
+        await w.service.delete(ADA, task.id)
+        assert await w.store.find(task.id) is None
+        assert [path.name for path in w.media_folder.iterdir()] == ["partial"]
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_create_that_ends_meanwhile_counts(tmp_path: Path) -> None:
+    """One task is allowed: a create that counts before another is stored is too many all the same."""
+    async with some_works(tmp_path, Dialect(looks=None), tasks_per_user_max=1) as w:
+        both_counted, first_is_there = asyncio.Event(), asyncio.Event()
+        counted: list[None] = []
+
+        async def let_the_first_pass() -> None:
+            counted.append(None)
+            if len(counted) == 2:
+                both_counted.set()
+                await first_is_there.wait()
+
+        w.store.after_count, w.store.before_insert = let_the_first_pass, both_counted.wait
+        first = asyncio.ensure_future(w.service.create(ADA, Order("one", "sora-2")))
+        second = asyncio.ensure_future(w.service.create(ADA, Order("two", "sora-2")))
+        await first
+        first_is_there.set()
+        with pytest.raises(TooManyTasks):
+            await second
