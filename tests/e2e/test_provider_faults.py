@@ -185,3 +185,19 @@ async def test_cancel_while_the_create_is_under_way_leaves_no_job(world: StartWo
         await w.provider.until(lambda: any(request.method == "DELETE" for request in w.provider.requests))
         assert w.provider.jobs.all == {}
         assert (await w.task(video_id))["status"] == "CANCELLED"
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_provider_too_busy_to_cancel_is_told_again(world: StartWorld) -> None:
+    """409 at first: the user's cancel is done at once, and the job is stopped when it can be."""
+    async with world(Dialect(looks=None)) as w:
+        video_id = await w.create()
+        line = await w.line("ada")
+        await line.say("subscribe_task", {"videoId": video_id})
+        await line.hear_until("taskProgress", currentStep="rendering")
+        w.provider.jobs.dialect.trouble = (409, '{"error": {"message": "busy"}}')
+        assert (await w.request("POST", f"/api/videos/{video_id}/cancel")).code == 202
+        await line.hear_until("taskFailed")
+        await w.provider.until(lambda: any(request.method == "DELETE" for request in w.provider.requests))
+        w.provider.jobs.dialect.trouble = None
+        await w.provider.until(lambda: not w.provider.jobs.all)
