@@ -14,7 +14,7 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop, PeriodicCallback
@@ -36,6 +36,7 @@ from sora_ws.push.handler import PushHandler
 from sora_ws.push.hub import Hub
 from sora_ws.push.lines import Lines
 from sora_ws.push.messages import Presenter, Stats
+from sora_ws.push.selfcheck import bare_sockets
 from sora_ws.rest import RestContext, UnderWay, log_request, routes, waiting_routes
 from sora_ws.rhythm import Rhythm
 from sora_ws.service import VideoService
@@ -44,6 +45,9 @@ from sora_ws.store import NewerFormat, Store, StoreError
 from sora_ws.store.mongo import MongoStore
 from sora_ws.store.sqlite import SqliteStore
 from sora_ws.writer import TaskWriter
+
+if TYPE_CHECKING:
+    from sora_ws.push.sockets import Sockets
 
 log = logging.getLogger(__name__)
 
@@ -195,7 +199,7 @@ class App:
             readiness=lambda: self._readiness(store),
             provider_trouble=lambda: attendant.trouble,
         )
-        self._serve(routes(context))
+        await self._serve(routes(context))
 
     def _tasks(
         self, store: Store, media: MediaStore, provider: VideoProvider, hub: Hub
@@ -275,11 +279,18 @@ class App:
         self._stack.push_async_callback(provider.close)
         return provider
 
-    def _serve(self, handlers: list[Any]) -> None:
+    async def _serve(self, handlers: list[Any]) -> None:
         if self._server is None or self._lines is None:
             return
-        door = (r"/ws", PushHandler, {"lines": self._lines, "settings": self.settings})
-        self._server.request_callback = self._application([door, *handlers])
+        door = {"lines": self._lines, "settings": self.settings}
+
+        def application(sockets: Sockets | None) -> Application:
+            return self._application([(r"/ws", PushHandler, {**door, "sockets": sockets}), *handlers])
+
+        sockets = await bare_sockets(self.settings.ws_transport, application)
+        if sockets is not None:
+            self._stack.push_async_callback(sockets.close)
+        self._server.request_callback = application(sockets)
 
     def _application(self, handlers: list[Any]) -> Application:
         return Application(handlers, log_function=log_request, under_way=self._requests)

@@ -142,6 +142,13 @@ class Settings:
     ws_auth_timeout: int = _setting(_whole(100, 3_600_000), 10_000, "ms a new connection has for its auth")
     ws_compression: bool = _setting(_switch, False, "on offers permessage-deflate", "off")
 
+    ws_transport: Literal["fast", "stream"] | None = _setting(
+        _one_of("fast", "stream"),
+        None,
+        "How open lines are served: fast or stream",
+        "by a self check at start",
+    )
+
     database_url: str | None = _setting(
         _database_url, None, "mongodb://HOST/NAME or sqlite:///PATH", "a SQLite file in STATE_DIR"
     )

@@ -263,5 +263,5 @@ def test_conf_file_shows_the_defaults(tmp_path: Path) -> None:
 
     uncommented = re.sub(r"^#(?=[A-Z_]+=)", "", ENV_FILE.read_text(), flags=re.MULTILINE)
     environ = {"LANG": "C", "STATE_DIRECTORY": "/var/lib/sora-ws"}
-    environ |= {"LOG_FORMAT": "json", "PUBLIC_URL": "http://localhost:3001"}
+    environ |= {"LOG_FORMAT": "json", "PUBLIC_URL": "http://localhost:3001", "WS_TRANSPORT": "fast"}
     assert Settings.load(environ, write(tmp_path, uncommented)) == Settings.load(environ)

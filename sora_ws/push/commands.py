@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Raw
 
 from sora_ws.auth import TokenExpired, TokenInvalid, Tokens, UserDisabled
-from sora_ws.push.connection import Connection
+from sora_ws.push.connection import BATCHES, DEFLATES, Connection
 from sora_ws.push.hub import Hub, task_topic, team_topic, user_topic
 from sora_ws.push.lines import Lines
 from sora_ws.push.messages import (
@@ -43,12 +43,19 @@ from sora_ws.task import Task, Viewer
 log = logging.getLogger(__name__)
 
 BAD_MESSAGES_MAX: Final = 10
-REFUSALS_MAX: Final = 500
+COME_BACK_MS: Final = 1000
 TASK_ID: Final = re.compile(r"video_[0-9a-f]{32}")
 SESSION_ALPHABET: Final = string.ascii_lowercase + string.digits
 BEFORE_AUTH: Final = frozenset({"auth", "ping"})
 
 _decoder: Final = msgspec.json.Decoder(Request)
+
+
+class OnlyId(msgspec.Struct):
+    """As much of a message as a refusal needs."""
+
+    id: MessageId | None = None
+
 
 M = TypeVar("M", bound=Message)
 StatsSource = Callable[[], Awaitable[Stats]]
@@ -108,7 +115,8 @@ class Commands:
 
     async def handle(self, connection: Connection, text: str) -> None:
         """Answer one message. Never raises: a fault of ours is logged and answered as one."""
-        if not self._may_speak(connection, text):
+        if not self._lines.may_speak(connection):
+            self._tell_limit(connection, text)
             return
         request: Request | None = None
         try:
@@ -116,7 +124,7 @@ class Commands:
             await self._dispatch(connection, request)
             connection.bad_messages = 0
         except Refused as refused:
-            self._refuse(connection, refused, request)
+            self._refuse(connection, refused, request.id if request else _id_of(text))
         except StoreError as error:
             log.warning("a message waits for the store: %s", error)
             self._fail(connection, request, "the database is away; try again soon")
@@ -153,6 +161,7 @@ class Commands:
         before = connection.identity
         if before is not None and before.viewer.user_id != identity.viewer.user_id:
             raise Refused(ErrorCode.AUTH_FAILED, "the token is another user's", close=CloseCode.AUTH_FAILED)
+        await self._leave_what_is_lost(connection, identity.viewer)
         if not connection.is_open:
             return
         if not self._lines.authenticate(connection, identity):
@@ -161,9 +170,9 @@ class Commands:
                 "you have too many open connections",
                 retryable=True,
                 close=CloseCode.TOO_MUCH,
+                retry_after_ms=COME_BACK_MS,
             )
-        self._leave_lost_teams(connection)
-        connection.batch = auth.batch
+        connection.kind = connection.kind & DEFLATES | (BATCHES if auth.batch else 0)
         session = "".join(secrets.choice(SESSION_ALPHABET) for _ in range(8))
         session_id = f"ws_{self._clock() // 1000}_{session}"
         reply = AuthSuccess(identity.viewer.user_id, identity.username, session_id, identity.expires_at)
@@ -232,55 +241,55 @@ class Commands:
             raise Refused(
                 ErrorCode.LIMIT_EXCEEDED,
                 f"a connection has at most {self._subscriptions_max} subscriptions; unsubscribe some",
+                retry_after_ms=COME_BACK_MS,
             )
 
-    def _leave_lost_teams(self, connection: Connection) -> None:
+    async def _leave_what_is_lost(self, connection: Connection, viewer: Viewer) -> None:
         """A renewed token may hold fewer teams than the one before."""
-        teams = {team_topic(team) for team in _viewer(connection).teams}
-        for topic in [t for t in connection.topics if t.startswith("team:") and t not in teams]:
-            self._hub.unsubscribe(connection, topic)
+        before = connection.identity.viewer if connection.identity else viewer
+        if set(before.teams) <= set(viewer.teams):
+            return
+        for topic in tuple(connection.topics):
+            if not await self._may_listen(viewer, topic):
+                self._hub.unsubscribe(connection, topic)
 
-    def _refuse(self, connection: Connection, refused: Refused, request: Request | None) -> None:
-        self._lines.send(connection, "error", refused.error, request.id if request else None)
-        if refused.error.code is ErrorCode.BAD_MESSAGE:
-            connection.bad_messages += 1
-            if connection.bad_messages >= BAD_MESSAGES_MAX:
-                connection.close(CloseCode.MISBEHAVED, "too many messages that can't be read")
+    async def _may_listen(self, viewer: Viewer, topic: str) -> bool:
+        kind, _, name = topic.partition(":")
+        if kind == "team":
+            return name in viewer.teams
+        if kind == "user":
+            return name == viewer.user_id
+        try:
+            await self._service.get(viewer, name)
+        except NotFound:
+            return False
+        return True
+
+    def _refuse(self, connection: Connection, refused: Refused, id_: MessageId | None) -> None:
+        self._lines.send(connection, "error", refused.error, id_)
+        is_bad = refused.error.code is ErrorCode.BAD_MESSAGE
+        connection.bad_messages = connection.bad_messages + 1 if is_bad else 0
+        if connection.bad_messages >= BAD_MESSAGES_MAX:
+            connection.close(CloseCode.MISBEHAVED, "too many messages that can't be read")
         if refused.close is not None:
             connection.close(refused.close, refused.error.message)
 
     def _fail(self, connection: Connection, request: Request | None, message: str) -> None:
+        connection.bad_messages = 0
         error = Error(ErrorCode.INTERNAL, message, retryable=True)
         self._lines.send(connection, "error", error, request.id if request else None)
 
-    def _may_speak(self, connection: Connection, text: str) -> bool:
-        """Take one message off the connection's bucket; False where it is empty."""
+    def _tell_limit(self, connection: Connection, text: str) -> None:
+        """At most once a second: a flood is not answered by a flood."""
         now = self._time()
-        rate, full = self._messages_per_second_max, float(self._subscriptions_max)
-        connection.bucket = min(full, connection.bucket + (now - connection.bucket_at) * rate)
-        connection.bucket_at = now
-        if connection.bucket >= full:
-            connection.refusals = 0
-        if connection.bucket >= 1:
-            connection.bucket -= 1
-            return True
-        connection.refusals += 1
         told_at = connection.refusal_told_at
-        if told_at is None or now - told_at >= 1:
-            connection.refusal_told_at = now
-            self._tell_limit(connection, text, wait_ms=int(1000 / rate))
-        if connection.refusals >= REFUSALS_MAX:
-            connection.close(CloseCode.TOO_MUCH, "too many messages")
-        return False
-
-    def _tell_limit(self, connection: Connection, text: str, wait_ms: int) -> None:
-        try:
-            id_ = _read(text).id
-        except Refused:
-            id_ = None
-        message = f"more than {self._messages_per_second_max} messages a second"
-        error = Error(ErrorCode.LIMIT_EXCEEDED, message, retryable=True, retry_after_ms=max(1, wait_ms))
-        self._lines.send(connection, "error", error, id_)
+        if told_at is not None and now - told_at < 1:
+            return
+        connection.refusal_told_at = now
+        rate = self._messages_per_second_max
+        message = f"more than {rate} messages a second"
+        error = Error(ErrorCode.LIMIT_EXCEEDED, message, retryable=True, retry_after_ms=max(1, 1000 // rate))
+        self._lines.send(connection, "error", error, _id_of(text))
 
 
 def _read(text: str) -> Request:
@@ -288,6 +297,14 @@ def _read(text: str) -> Request:
         return _decoder.decode(text)
     except (msgspec.DecodeError, RecursionError, UnicodeEncodeError) as error:
         raise Refused(ErrorCode.BAD_MESSAGE, f"not a message: {error}") from None
+
+
+def _id_of(text: str) -> MessageId | None:
+    """The id of a message that is no good otherwise."""
+    try:
+        return msgspec.json.decode(text, type=OnlyId).id
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        return None
 
 
 def _payload(type_: type[M], payload: Raw) -> M:

@@ -7,16 +7,25 @@ place of an older one.
 
 from __future__ import annotations
 
-import itertools
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from sora_ws.push import frames
 from sora_ws.push.frames import Opcode, ProtocolError
 from sora_ws.push.messages import CloseCode
+from sora_ws.push.outbox import Outbox
 
 if TYPE_CHECKING:
     from sora_ws.auth import Identity
+
+Data = bytes | memoryview
+
+DEFLATES: Final = 1
+BATCHES: Final = 2
+
+EVENTS_A_TURN: Final = 64
+"""Then others are heard: a flood of empty frames must not hold the loop."""
 
 LINGER_S: Final = 5.0
 """How long a client has to answer our close before the socket is dropped."""
@@ -25,11 +34,13 @@ LINGER_S: Final = 5.0
 class Transport(Protocol):
     """Where a connection's bytes go."""
 
-    def write(self, data: bytes) -> bool:
-        """Send all of it, now or when the socket can; False when some of it still waits.
+    @property
+    def send(self) -> Callable[[Data], int]:
+        """Takes bytes now; returns how many. Raises BlockingIOError for none, OSError for never."""
+        ...
 
-        Not called again before the connection was told `writable`.
-        """
+    def want_writable(self) -> None:
+        """Tell the connection `writable` when more can be taken."""
         ...
 
     def finish(self) -> None:
@@ -48,6 +59,14 @@ class Listener(Protocol):
         """A message came; the next one is handled when what this returns is done."""
         ...
 
+    def on_ping(self, connection: Connection, data: bytes) -> None:
+        """To be answered by `pong`, unless there are too many."""
+        ...
+
+    def on_stalled(self, connection: Connection) -> None:
+        """The socket has ceased to take everything."""
+        ...
+
     def on_closing(self, connection: Connection) -> None:
         """The connection begins to end: it must be sent nothing more. Called once."""
         ...
@@ -61,28 +80,25 @@ class Connection:
     """
 
     __slots__ = (
-        "_count",
         "_listener",
+        "_outbox",
         "_parser",
         "_send_bytes_max",
         "_time",
         "_transport",
-        "_waiting",
-        "_waiting_bytes",
         "address",
         "bad_messages",
-        "batch",
         "bucket",
         "bucket_at",
         "busy",
         "close_code",
-        "deflates",
         "expiry_watched",
         "heard_at",
         "identity",
+        "kind",
+        "put",
         "refusal_told_at",
         "refusals",
-        "stalled_at",
         "topics",
     )
 
@@ -99,24 +115,23 @@ class Connection:
         deflates: bool = False,
     ) -> None:
         self._transport = transport
+        # The slot is the state: the socket's own `send` while nothing waits, so that the fan-out
+        # needs neither flag nor branch (0.85 of a bare C loop, against 0.59 by attributes).
+        self.put: Callable[[Data], int] = transport.send
+        self._outbox: Outbox | None = None  # none while the socket takes everything
         self._listener = listener
         self._time = time
         # None when nothing more is read: no road leads back from a broken protocol.
         self._parser: frames.Parser | None = frames.Parser(message_bytes_max, deflate=deflates)
         self._send_bytes_max = send_bytes_max
-        self._waiting: dict[object, bytes] | None = None  # None while the socket takes everything
-        self._waiting_bytes = 0
-        self._count: itertools.count[int] | None = None
         self.address = address
-        self.deflates = deflates
+        self.kind = DEFLATES if deflates else 0  # how pushes are framed for it
         self.identity: Identity | None = None
         self.expiry_watched: int | None = None  # ms; the token's end that timers are set for
-        self.batch = False
         self.topics: set[str] = set()
         self.close_code: int | None = None  # set once it begins to end
         self.busy = False  # a message of its own is in work
         self.heard_at = time()
-        self.stalled_at: float | None = None
         self.bad_messages = 0
         self.bucket = bucket
         self.bucket_at = self.heard_at
@@ -136,48 +151,63 @@ class Connection:
     def ping(self) -> None:
         self.send(frames.frame(Opcode.PING, b""), key=Opcode.PING)
 
+    def pong(self, data: bytes) -> None:
+        """Of many that wait only the last is sent, as RFC 6455 section 5.5.3 allows."""
+        self.send(frames.frame(Opcode.PONG, data), key=Opcode.PONG)
+
     def send(self, frame: bytes, key: object = None) -> None:
         """The one way out. `frame` may be several joined ones."""
-        if self.close_code is not None:
-            return
-        self._put(frame, key)
+        if self.close_code is None:
+            self._put(frame, key)
 
     def _put(self, frame: bytes, key: object = None) -> None:
-        if self._waiting is not None:
-            self._queue(frame, key)
-        elif not self._transport.write(frame):
-            self._waiting = {}
-            self.stalled_at = self._time()
+        try:
+            sent = self.put(frame)
+        except BlockingIOError:
+            self.owe(frame, key)
+        except OSError:
+            self.abort()
+        else:
+            if sent < len(frame):
+                self.stall(frame, sent)
 
-    def _queue(self, frame: bytes, key: object) -> None:
-        waiting = self._waiting
-        if waiting is None:
-            return
-        if key is None:
-            self._count = self._count or itertools.count()
-            key = next(self._count)
-        replaced = waiting.pop(key, None)
-        waiting[key] = frame  # at the end: what was promised first leaves first
-        self._waiting_bytes += len(frame) - len(replaced or b"")
-        if self._waiting_bytes > self._send_bytes_max and self.is_open:
+    def stall(self, frame: bytes = b"", sent: int = 0) -> Outbox:
+        """The socket took only `sent` bytes of the frame; the rest goes before anything else."""
+        begun = memoryview(frame)[sent:] if sent < len(frame) else None
+        self._outbox = outbox = Outbox(begun, self._time())
+        self.put = _would_block
+        self._transport.want_writable()
+        self._listener.on_stalled(self)
+        return outbox
+
+    def owe(self, frame: bytes, key: object = None) -> None:
+        """Send the frame when the socket can, in the place of an older one under the same key."""
+        outbox = self._outbox or self.stall()
+        outbox.add(frame, key)
+        if outbox.bytes_waiting > self._send_bytes_max and self.is_open:
             self.close(CloseCode.STUCK, "you read too slowly")
 
     @property
-    def is_stalled(self) -> bool:
-        """The socket takes nothing more at the moment."""
-        return self._waiting is not None
+    def stalled_since(self) -> float | None:
+        """When a stalled socket last took a byte; None while it takes everything."""
+        return None if self._outbox is None else self._outbox.since
 
     def writable(self) -> None:
-        """The transport has sent all it had."""
-        waiting = self._waiting
-        if waiting is None:
+        """The socket can take more."""
+        outbox = self._outbox
+        try:
+            while outbox is not None and (data := outbox.next()) is not None:
+                outbox.took(self._transport.send(data), self._time())
+        except BlockingIOError:
             return
-        self._waiting = None
-        self._waiting_bytes = 0
-        self.stalled_at = None
-        if waiting:
-            self._put(b"".join(waiting.values()))
-        self._finish_if_done()
+        except OSError:
+            self.abort()
+            return
+        self._outbox = None
+        if self.is_open:
+            self.put = self._transport.send
+        else:
+            self._hang_up()
 
     def close(self, code: int | None, reason: str = "") -> None:
         """Say goodbye: the close frame goes behind what was sent, and nothing goes behind it.
@@ -188,15 +218,17 @@ class Connection:
         if self.close_code is not None:
             return
         self.close_code = 1005 if code is None else int(code)
+        self._parser = None  # what the client still has to say is of no interest any more
         self._listener.on_closing(self)
-        if code == CloseCode.STUCK and self._waiting is not None:
-            self._waiting.clear()
+        if code == CloseCode.STUCK and self._outbox is not None:
+            self._outbox.clear()
         self._put(frames.close_frame(code, reason))
-        self._finish_if_done()
+        if self._outbox is None:
+            self._hang_up()
 
-    def _finish_if_done(self) -> None:
-        if self.close_code is not None and self._waiting is None:
-            self._transport.finish()
+    def _hang_up(self) -> None:
+        self.put = _hung_up
+        self._transport.finish()
 
     def abort(self) -> None:
         """Drop the line without a word."""
@@ -211,39 +243,59 @@ class Connection:
 
     # --- in ---
 
-    async def receive(self, data: bytes) -> None:
-        """Bytes from the client; returns when the messages in them are handled, in their order."""
+    def receive(self, data: bytes) -> Awaitable[None] | None:
+        """Bytes from the client.
+
+        Its messages are handled in their order. Where one has to be waited for, what comes back
+        is to be awaited before the next bytes are brought.
+        """
         self.heard_at = self._time()
-        parser = self._parser
-        if parser is None:
-            return
-        parser.feed(data)
+        if self._parser is None:
+            return None
+        self._parser.feed(data)
+        handling = self._next_handling()
+        return None if handling is None else self._handle_on(handling)
+
+    async def _handle_on(self, handling: Awaitable[None] | None) -> None:
+        while handling is not None:
+            self.busy = True
+            try:
+                await handling
+            finally:
+                self.busy = False
+                self.heard_at = self._time()
+            handling = self._next_handling()
+
+    def _next_handling(self) -> Awaitable[None] | None:
+        """Take what has come, up to a message whose handling has to be waited for."""
         try:
-            while (event := parser.next()) is not None:
-                if isinstance(event, frames.Close):
-                    self._parser = None
-                    self.close(event.code)
-                    return
-                await self._take(event)
+            for _ in range(EVENTS_A_TURN):
+                event = None if self._parser is None else self._parser.next()
+                if event is None:
+                    return None
+                handling = self._take(event)
+                if handling is not None:
+                    return handling
         except ProtocolError as error:
-            self._parser = None
             self.close(error.code, str(error))
+            return None
+        return asyncio.sleep(0)
 
-    async def _take(self, event: frames.Event) -> None:
-        if not self.is_open:
-            return
+    def _take(self, event: frames.Event) -> Awaitable[None] | None:
+        if isinstance(event, frames.Text):
+            return self._listener.on_text(self, event.data)
         if isinstance(event, frames.Ping):
-            self.send(frames.frame(Opcode.PONG, event.data), key=Opcode.PONG)
-        elif isinstance(event, frames.Text):
-            await self._handle(event.data)
+            self._listener.on_ping(self, event.data)
+        elif isinstance(event, frames.Close):
+            self.close(event.code)
+        return None
 
-    async def _handle(self, text: str) -> None:
-        handling = self._listener.on_text(self, text)
-        if handling is None:
-            return
-        self.busy = True
-        try:
-            await handling
-        finally:
-            self.busy = False
-            self.heard_at = self._time()
+
+def _would_block(data: Data) -> int:
+    """In the place of `send` while the socket is full."""
+    raise BlockingIOError
+
+
+def _hung_up(data: Data) -> int:
+    """In the place of `send` behind the close frame."""
+    raise BrokenPipeError

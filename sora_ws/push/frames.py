@@ -109,8 +109,10 @@ class Parser:
                 return None
             (length,) = struct.unpack_from(">Q", buffer, 2)
             head = 10
-        # Refused by the length alone, before a byte of it is waited for.
-        if length + len(self._message or b"") > self._bytes_max:
+        # Refused by the length alone, before a byte of it is waited for. A control frame between
+        # the fragments of a message is no part of it.
+        so_far = 0 if first & 0x8 else len(self._message or b"")
+        if so_far + length > max(self._bytes_max, CONTROL_BYTES_MAX):
             raise ProtocolError(CloseCode.MESSAGE_TOO_BIG, f"a message has at most {self._bytes_max} bytes")
         end = head + 4 + length
         if len(buffer) < end:

@@ -8,53 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from contextlib import suppress
-from typing import Any, Final
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final, cast
 
+from msgspec import json
 from tornado import httputil
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.websocket import WebSocketHandler, WebSocketProtocol, WebSocketProtocol13, _WebSocketParams
 
 from sora_ws.peers import client_address, origin_is_allowed
-from sora_ws.push.connection import Connection
+from sora_ws.push.connection import Connection, Transport
 from sora_ws.push.frames import WINDOW_BITS
 from sora_ws.push.lines import Lines
+from sora_ws.push.stream import StreamTransport
 from sora_ws.settings import Settings
+
+if TYPE_CHECKING:
+    from sora_ws.push.sockets import Sockets  # needs epoll
 
 CHUNK_BYTES: Final = 65_536
 DEFLATE: Final = "permessage-deflate"
-
-
-class StreamTransport:
-    """A connection's bytes over Tornado's own stream."""
-
-    __slots__ = ("_stream", "connection")
-
-    def __init__(self, stream: IOStream) -> None:
-        self._stream = stream
-        self.connection: Connection | None = None
-
-    def write(self, data: bytes) -> bool:
-        try:
-            written = self._stream.write(data)
-        except StreamClosedError:
-            return True  # the read loop is about to say that the line is lost
-        if not self._stream.writing():
-            return True
-        written.add_done_callback(self._written)
-        return False
-
-    def finish(self) -> None:
-        if not self._stream.closed():
-            with suppress(OSError):  # the peer was faster
-                self._stream.socket.shutdown(socket.SHUT_WR)
-
-    def abort(self) -> None:
-        self._stream.close()
-
-    def _written(self, written: asyncio.Future[None]) -> None:
-        if not written.cancelled() and written.exception() is None and self.connection is not None:
-            self.connection.writable()
 
 
 class Protocol(WebSocketProtocol13):
@@ -77,17 +50,51 @@ class Protocol(WebSocketProtocol13):
         """None here: a state is compressed once for all, by `frames.deflate`."""
 
     async def _receive_frame_loop(self) -> None:
-        """Called once, right behind the handshake."""
-        connection, stream = self.handler.connection, self.stream
+        """Called once, right behind the handshake and `open`."""
+        handler, stream = self.handler, self.stream
+        if stream is None:
+            return
+        if handler.sockets is not None and type(stream) is IOStream:  # on TLS bytes hide in the stream
+            await self._hand_over(handler.sockets, stream)
+        else:
+            transport = StreamTransport(stream)
+            transport.connection = handler.adopt(transport)
+            await transport.read(transport.connection)
+            handler.on_ws_connection_close()
+
+    async def _hand_over(self, sockets: Sockets, stream: IOStream) -> None:
+        """Take the socket out of Tornado's hands, and let go of everything that held it.
+
+        The cycles are broken by hand, so that a handshake leaves nothing to the garbage collector:
+        0.67 KB a connection, against 2.6 with it and 10 with it switched off.
+        """
+        handler = self.handler
         try:
-            while stream is not None and connection is not None:
-                await connection.receive(await stream.read_bytes(CHUNK_BYTES, partial=True))
+            if stream.writing():
+                await stream.write(b"")  # the 101 has to leave first
+            data = await _bytes_behind(stream)
         except StreamClosedError:
-            pass  # how every line ends
-        finally:
-            if connection is not None:
-                connection.lost()
-            self.handler.on_ws_connection_close()
+            handler.on_ws_connection_close()
+            return
+        stream.io_loop.remove_handler(stream.socket)
+        transport = sockets.adopt(socket.socket(fileno=stream.socket.detach()))
+        stream.close()
+        connection = handler.adopt(transport)
+        handler._on_close_called = True
+        handler.ws_connection = None
+        handler.ui.clear()
+        self.handler = None  # type: ignore[assignment]
+        self.stream = None  # type: ignore[assignment]
+        transport.serve(connection, data)
+
+
+async def _bytes_behind(stream: IOStream) -> bytes:
+    """What came in the same segments as the handshake; nothing is waited for."""
+    reading = cast("asyncio.Future[bytes]", stream.read_bytes(CHUNK_BYTES, partial=True))
+    if reading.done():
+        return await reading
+    reading.add_done_callback(lambda broken_off: broken_off.exception())
+    return b""
 
 
 def deflate_answer(offered: dict[str, Any]) -> dict[str, Any] | None:
@@ -115,25 +122,47 @@ def deflate_answer(offered: dict[str, Any]) -> dict[str, Any] | None:
 class PushHandler(WebSocketHandler):
     """One handshake at `/ws`."""
 
-    def initialize(self, lines: Lines, settings: Settings) -> None:
+    def initialize(self, lines: Lines, sockets: Sockets | None, settings: Settings) -> None:
         self._lines = lines
+        self.sockets = sockets  # None where Tornado's stream serves the line
         self._settings = settings
         self.compresses = settings.ws_compression
         self.deflates = False
-        self.connection: Connection | None = None
+
+    def set_default_headers(self) -> None:
+        self.clear_header("Server")
+        self.set_header("X-Content-Type-Options", "nosniff")
 
     def prepare(self) -> None:
-        remote = self.request.remote_ip or ""
-        self._address = client_address(remote, self.request.headers, self._settings.trusted_proxies)
+        request = self.request
+        self._address = client_address(
+            request.remote_ip or "", request.headers, self._settings.trusted_proxies
+        )
+        if request.method == "GET" and request.headers.get("Upgrade", "").lower() != "websocket":
+            self._refuse(426, "This address speaks WebSocket (RFC 6455).", Upgrade="websocket")
+            return
+        origin = request.headers.get("Origin")
+        if origin and not origin_is_allowed(origin, request.host, self._settings.allowed_origins):
+            self._refuse(403, f"Pages of {origin[:200]} may not connect: see ALLOWED_ORIGINS.")
+            return
         refusal = self._lines.refusal(self._address)
         if refusal is not None:
-            self.set_status(refusal.status)
-            self.set_header("Retry-After", str(refusal.retry_after_s))
-            self.set_header("Content-Type", "text/plain; charset=utf-8")
-            self.finish(f"{refusal.reason}\n")
+            self._refuse(refusal.status, f"{refusal.reason}.", Retry_After=str(refusal.retry_after_s))
 
     def check_origin(self, origin: str) -> bool:
-        return origin_is_allowed(origin, self.request.host, self._settings.allowed_origins)
+        return True  # `prepare` has decided
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        self._refuse(status_code, "This address takes GET with an upgrade to WebSocket.")
+
+    def _refuse(self, status: int, detail: str, **headers: str) -> None:
+        """Answer with a problem (RFC 9457) in the place of the upgrade."""
+        self.set_status(status, HTTPStatus(status).phrase)
+        self.set_header("Content-Type", "application/problem+json")
+        for name, value in headers.items():
+            self.set_header(name.replace("_", "-"), value)
+        title = HTTPStatus(status).phrase
+        self.finish(json.encode({"type": "about:blank", "title": title, "status": status, "detail": detail}))
 
     def get_compression_options(self) -> dict[str, Any] | None:
         return {} if self.compresses else None
@@ -154,13 +183,11 @@ class PushHandler(WebSocketHandler):
         )
 
     def open(self, *args: str, **kwargs: str) -> None:
-        protocol = self.ws_connection
-        if protocol is None or protocol.stream is None:
-            return
-        protocol.stream.set_nodelay(True)
-        transport = StreamTransport(protocol.stream)
-        self.connection = self._lines.adopt(transport, self._address, deflates=self.deflates)
-        transport.connection = self.connection
+        self.set_nodelay(True)
+
+    def adopt(self, transport: Transport) -> Connection:
+        """The connection that lives on behind this handshake."""
+        return self._lines.adopt(transport, self._address, deflates=self.deflates)
 
     def on_message(self, message: str | bytes) -> None:
         raise RuntimeError("messages go to the connection")  # Tornado's reader is not in use

@@ -9,22 +9,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from typing import Final
 
-from msgspec import Raw, json
-
-from sora_ws.push import frames
 from sora_ws.push.connection import Connection
-from sora_ws.push.frames import Opcode
-from sora_ws.push.messages import Presenter, TaskBatch, Update, encode
+from sora_ws.push.fanout import Delivery, Push, Round, deliveries_of
+from sora_ws.push.messages import Presenter
 from sora_ws.task import Task
 
 KNOWN_MAX: Final = 65_536
 """Of how many tasks the last `seq` is remembered; an older one is no longer pushed twice by us."""
 
-DEFLATE_BYTES_MIN: Final = 128  # below it the frame's head is most of what could be saved
+SLICE: Final = 500  # sockets a turn of the loop, some 3 ms
 
 
 def task_topic(task_id: str) -> str:
@@ -45,43 +42,6 @@ def topics_of(task: Task) -> tuple[str, ...]:
     return topics if task.team is None else (*topics, team_topic(task.team))
 
 
-class Push:
-    """One state of one task, encoded and framed when the first reader needs it."""
-
-    __slots__ = ("_deflated", "_payload", "_plain", "_timestamp", "_type", "task_id")
-
-    def __init__(self, task: Task, presenter: Presenter, now: int) -> None:
-        self.task_id = task.id
-        self._type, payload = presenter.push(task, now)
-        self._payload = Raw(json.encode(payload))
-        self._timestamp = now
-        self._plain: bytes | None = None
-        self._deflated: bytes | None = None
-
-    def frame(self, *, deflates: bool) -> bytes:
-        if self._plain is None:
-            self._plain = frames.frame(Opcode.TEXT, self._text())
-        if not deflates:
-            return self._plain
-        if self._deflated is None:
-            self._deflated = text_frame(self._text(), deflates=True)
-        return self._deflated
-
-    def update(self) -> Update:
-        """The push as part of a `taskBatch`."""
-        return Update(self._type, self._payload)
-
-    def _text(self) -> bytes:
-        return encode(self._type, self._payload, self._timestamp)
-
-
-def text_frame(text: bytes, *, deflates: bool) -> bytes:
-    """A text message as a frame, compressed for those who agreed and where it pays."""
-    if deflates and len(text) >= DEFLATE_BYTES_MIN:
-        return frames.frame(Opcode.TEXT, frames.deflate(text), compressed=True)
-    return frames.frame(Opcode.TEXT, text)
-
-
 class Hub:
     """Topic → connections, and the door that only a newer `seq` passes."""
 
@@ -92,14 +52,15 @@ class Hub:
         self._followers: dict[str, list[dict[str, Task]]] = {}
         self._known: OrderedDict[str, int] = OrderedDict()
         self._changed: dict[str, Task] = {}
+        self._shown: dict[tuple[Connection, str], int] = {}  # of changes that wait for their flush
+        self._round: Round | None = None
         self.subscriptions = 0
         self.pushes_sent = 0
 
     # --- who listens ---
 
     def subscribe(self, connection: Connection, topic: str) -> None:
-        """Idempotent. What changed in this tick is told first, to those who listened then."""
-        self.flush()
+        """Idempotent."""
         listeners = self._listeners.setdefault(topic, set())
         if connection not in listeners:
             listeners.add(connection)
@@ -111,6 +72,8 @@ class Hub:
         listeners = self._listeners.get(topic)
         if listeners is None or connection not in listeners:
             return
+        if connection.is_open:
+            self._serve_first(connection)
         listeners.remove(connection)
         connection.topics.discard(topic)
         self.subscriptions -= 1
@@ -150,54 +113,68 @@ class Hub:
                     seen[task.id] = task
         if not self._is_news(task):
             return
-        if not self._changed:
-            asyncio.get_running_loop().call_soon(self.flush)
+        if not self._changed and self._round is None:
+            self._soon(self.flush)
         self._changed[task.id] = task
 
     def show(self, connection: Connection, tasks: Sequence[Task]) -> None:
         """The tasks' current states to one connection, behind its `subscribeSuccess`."""
+        self._serve_first(connection)
         now = self._now()
         for task in tasks:
             self._is_news(task)  # from here on an older state is none
+            if task.id in self._changed:
+                self._shown[connection, task.id] = task.seq
         if tasks:
-            self._send(connection, [Push(task, self._presenter, now) for task in tasks])
+            pushes = [Push(task, self._presenter, now) for task in tasks]
+            Delivery(pushes, {connection}).to([connection])
+            self.pushes_sent += len(pushes)
 
     def flush(self) -> None:
-        """Send what has changed since the last time."""
-        if not self._changed:
+        """Send what has changed since the last time, a slice in each turn of the loop.
+
+        One round at a time: what changes meanwhile waits for the next, so that no reader is
+        told a newer state by one round and an older one by another.
+        """
+        if self._round is not None or not self._changed:
             return
         changed, self._changed = self._changed, {}
-        owed: dict[Connection, list[Push]] = {}
+        shown, self._shown = self._shown, {}
         now = self._now()
+        changes = []
         for task in changed.values():
             readers = self._readers(task)
+            if shown:
+                readers = {c for c in readers if shown.get((c, task.id), -1) < task.seq}
             if readers:
-                push = Push(task, self._presenter, now)
-                for connection in readers:
-                    owed.setdefault(connection, []).append(push)
-        for connection, pushes in owed.items():
-            self._send(connection, pushes)
+                changes.append((Push(task, self._presenter, now), readers))
+        if changes:
+            self._round = Round(deliveries_of(changes), SLICE)
+            self._go_on()
 
-    def _readers(self, task: Task) -> set[Connection]:
+    def _go_on(self) -> None:
+        running = self._round
+        if running is None:
+            return
+        if running.step():
+            self._soon(self._go_on)
+            return
+        self.pushes_sent += running.sent
+        self._round = None
+        if self._changed:
+            self._soon(self.flush)
+
+    def _soon(self, act: Callable[[], None]) -> None:
+        asyncio.get_running_loop().call_soon(act)
+
+    def _serve_first(self, connection: Connection) -> None:
+        """What is on its way to this reader comes before what is about to be said to it."""
+        if self._round is not None:
+            self._round.serve(connection)
+
+    def _readers(self, task: Task) -> Set[Connection]:
         found = [self._listeners[topic] for topic in topics_of(task) if topic in self._listeners]
         return found[0] if len(found) == 1 else set().union(*found)
-
-    def _send(self, connection: Connection, pushes: list[Push]) -> None:
-        self.pushes_sent += len(pushes)
-        if connection.is_stalled:
-            # One by one under their tasks' ids, so that newer ones take their places.
-            for push in pushes:
-                connection.send(self._joined(connection, [push]), key=push.task_id)
-        else:
-            connection.send(self._joined(connection, pushes))
-
-    def _joined(self, connection: Connection, pushes: list[Push]) -> bytes:
-        if connection.batch:
-            batch = encode("taskBatch", TaskBatch([push.update() for push in pushes]), self._now())
-            return text_frame(batch, deflates=connection.deflates)
-        if len(pushes) == 1:
-            return pushes[0].frame(deflates=connection.deflates)
-        return b"".join(push.frame(deflates=connection.deflates) for push in pushes)
 
     def _is_news(self, task: Task) -> bool:
         """Whether the state is newer than the last one known here; it is the last one now."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time as wall
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -14,11 +15,21 @@ from tornado.ioloop import PeriodicCallback
 from sora_ws.auth import Identity
 from sora_ws.push.connection import LINGER_S, Connection, Transport
 from sora_ws.push.hub import Hub
-from sora_ws.push.messages import CloseCode, Heartbeat, Message, MessageId, TokenExpiring, encode
+from sora_ws.push.messages import (
+    CloseCode,
+    Error,
+    ErrorCode,
+    Heartbeat,
+    Message,
+    MessageId,
+    TokenExpiring,
+    encode,
+)
 from sora_ws.push.timers import Timers
 from sora_ws.settings import Settings
 
 STALLED_S_MAX: Final = 30.0
+REFUSALS_MAX: Final = 500
 EXPIRING_MS: Final = 60_000
 RATE_SAMPLES: Final = 10
 SLICES_A_SECOND: Final = 20
@@ -112,6 +123,34 @@ class Lines:
     def on_text(self, connection: Connection, text: str) -> Awaitable[None] | None:
         return self.handle(connection, text)
 
+    def on_ping(self, connection: Connection, data: bytes) -> None:
+        if self.may_speak(connection):
+            connection.pong(data)
+
+    def on_stalled(self, connection: Connection) -> None:
+        self._timers.at(self._time() + STALLED_S_MAX, connection, self._still_stalled)
+
+    def may_speak(self, connection: Connection) -> bool:
+        """Take one message off the connection's bucket; False where it is empty.
+
+        It holds MAX_SUBSCRIPTIONS at once and is refilled at MAX_MESSAGES_PER_SECOND. Who goes
+        on all the same is shut out; a full bucket forgives.
+        """
+        now = self._time()
+        full = float(self._settings.max_subscriptions)
+        refill = (now - connection.bucket_at) * self._settings.max_messages_per_second
+        connection.bucket = min(full, connection.bucket + refill)
+        connection.bucket_at = now
+        if connection.bucket >= full:
+            connection.refusals = 0
+        if connection.bucket >= 1:
+            connection.bucket -= 1
+            return True
+        connection.refusals += 1
+        if connection.refusals >= REFUSALS_MAX:
+            connection.close(CloseCode.TOO_MUCH, "too many messages")
+        return False
+
     def on_closing(self, connection: Connection) -> None:
         self._open.discard(connection)
         self._hub.drop(connection)
@@ -143,15 +182,22 @@ class Lines:
         if not connection.is_open:
             return
         now = self._time()
-        silent = now - connection.heard_at > 2 * self._beat_s and not connection.busy
-        stalled = connection.stalled_at is not None and now - connection.stalled_at > STALLED_S_MAX
-        if silent or stalled:
-            connection.close(CloseCode.STUCK, "nothing was heard of you" if silent else "you read nothing")
+        if now - connection.heard_at > 2 * self._beat_s and not connection.busy:
+            connection.close(CloseCode.STUCK, "nothing was heard of you")
             return
         self.send(connection, "heartbeat", Heartbeat(len(self._open), self.uptime))
         connection.ping()
         self._watch_expiry(connection)
         self._timers.at(now + self._beat_s, connection, self._beat)
+
+    def _still_stalled(self, connection: Connection) -> None:
+        since = connection.stalled_since
+        if since is None or not connection.is_open:
+            return
+        if self._time() - since >= STALLED_S_MAX:
+            connection.close(CloseCode.STUCK, "you read nothing")
+        else:
+            self._timers.at(since + STALLED_S_MAX, connection, self._still_stalled)
 
     def _watch_expiry(self, connection: Connection) -> None:
         """Set the timers of the token's end once that is nearer than the next beat.
@@ -161,7 +207,7 @@ class Lines:
         identity = connection.identity
         if identity is None or connection.expiry_watched == identity.expires_at:
             return
-        left_s = (identity.expires_at - self._clock()) / 1000
+        left_s = _left_ms(identity) / 1000
         warn_in_s = left_s - EXPIRING_MS / 1000
         if warn_in_s > self._beat_s:
             return
@@ -172,17 +218,15 @@ class Lines:
 
     def _token_expires_soon(self, connection: Connection) -> None:
         identity = connection.identity
-        if identity is not None and 0 < identity.expires_at - self._clock() <= EXPIRING_MS:
+        if identity is not None and 0 < _left_ms(identity) <= EXPIRING_MS:
             self.send(connection, "tokenExpiring", TokenExpiring(identity.expires_at))
 
     def _token_is_over(self, connection: Connection) -> None:
         identity = connection.identity
-        if identity is not None and identity.expires_at <= self._clock():
-            self.expire(connection)
-
-    def expire(self, connection: Connection) -> None:
-        """The token is over."""
-        connection.close(CloseCode.TOKEN_EXPIRED, "the token has expired")
+        if identity is not None and _left_ms(identity) <= 0 and connection.is_open:
+            error = Error(ErrorCode.TOKEN_EXPIRED, "the token has expired; sign in again", retryable=False)
+            self.send(connection, "error", error)
+            connection.close(CloseCode.TOKEN_EXPIRED, "the token has expired")
 
     def shut_out(self, users: Iterable[str]) -> None:
         """Close every line of these users: they were disabled."""
@@ -228,7 +272,7 @@ class Lines:
 
     @property
     def slow(self) -> int:
-        return sum(connection.is_stalled for connection in self._open)
+        return sum(connection.stalled_since is not None for connection in self._open)
 
     @property
     def messages_sent(self) -> int:
@@ -246,3 +290,8 @@ class Lines:
         self._strangers[address] -= 1
         if self._strangers[address] <= 0:
             del self._strangers[address]
+
+
+def _left_ms(identity: Identity) -> float:
+    """Until the token ends, by the very clock that tokens are checked by."""
+    return identity.expires_at - wall.time() * 1000

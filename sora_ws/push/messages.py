@@ -43,7 +43,6 @@ class CloseCode(IntEnum):
     Below 4000: RFC 6455 section 7.4.1.
     """
 
-    NORMAL = 1000
     GOING_AWAY = 1001
     PROTOCOL_ERROR = 1002
     UNSUPPORTED_DATA = 1003

@@ -18,7 +18,7 @@ from sora_ws.push.connection import Connection
 
 TICK_MS_MAX: Final = 100
 DUE_A_TICK_MAX: Final = 500
-"""More wait for the next turn of the loop: some 5 ms of work, then others are heard."""
+"""More wait for the next tick: this is some 5 ms of work, then others are heard."""
 
 
 class Timers:

@@ -295,5 +295,7 @@ async def test_token_expiring_and_renewal(world: StartWorld) -> None:
             assert expiring == {"expiresAt": answer["payload"]["expiresAt"]}
         answer = await renewed.auth("ada", lives_s=3600)
         assert answer["payload"]["expiresAt"] > expiring["expiresAt"]
+        error = payload_of(await left.hear_until("error"), "error")
+        assert error["code"] == "TOKEN_EXPIRED"
         assert await left.closed() == 4419
         await renewed.silence()

@@ -98,6 +98,47 @@ async def test_the_tenth_bad_message_in_a_row_closes(world: StartWorld) -> None:
 
 
 @pytest.mark.gen_test(timeout=60)
+async def test_ten_bad_messages_that_are_not_in_a_row(world: StartWorld) -> None:
+    """Any other answer in between begins the count anew, also another error."""
+    async with world() as w:
+        line = await w.line()
+        for _ in range(2):
+            for _ in range(9):
+                error_of(await say_raw(line, "x"), "BAD_MESSAGE")
+            error_of(await line.ask("nonsense"), "UNKNOWN_TYPE")
+        await line.silence()
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_bad_message_is_answered_with_its_id(world: StartWorld) -> None:
+    """As far as an id can be made out."""
+    async with world() as w:
+        line = await w.line()
+        error_of(await say_raw(line, '{"id": "x7", "type": 5}'), "BAD_MESSAGE", id_="x7")
+        error_of(await say_raw(line, '{"id": 8, "payload": {}}'), "BAD_MESSAGE", id_=8)
+
+
+@pytest.mark.parametrize("frame", ["ping", "pong", "text", "empty fragments"])
+@pytest.mark.gen_test(timeout=60)
+async def test_a_flood_holds_nobody_up(world: StartWorld, frame: str) -> None:
+    """Megabytes of tiny frames from a stranger: others are answered meanwhile, and it is shut out."""
+    head = {"ping": b"\x89\x80", "pong": b"\x8a\x80", "text": b"\x81\x80", "empty fragments": b"\x00\x80"}
+    async with world() as w:
+        witness = await w.line("ada")
+        reader, writer = await asyncio.open_connection("127.0.0.1", w.app.settings.port)
+        start = b"\x01\x80\0\0\0\0" if frame == "empty fragments" else b""
+        writer.write(UPGRADE + start + (head[frame] + b"\0\0\0\0") * 200_000)
+        answered = 0
+        for _ in range(20):
+            await witness.silence()
+            answered += 1
+        assert answered == 20
+        if code := {"ping": 4429, "text": 4400}.get(frame):
+            assert struct.pack(">H", code) in await asyncio.wait_for(reader.read(), GUARD_S)
+        writer.close()
+
+
+@pytest.mark.gen_test(timeout=60)
 async def test_unknown_type_and_auth_required(world: StartWorld) -> None:
     """Both are answered with the id, and the connection stays."""
     async with world() as w:
@@ -175,7 +216,8 @@ async def test_too_many_subscriptions(world: StartWorld) -> None:
             await line.say("subscribe_task", {"videoId": video_id})
             await line.hear_until("taskProgress", videoId=video_id)
         await line.say("subscribe_task", {"videoId": ids[2]}, id=3)
-        error_of(await line.hear_until("error"), "LIMIT_EXCEEDED", id_=3)
+        error = error_of(await line.hear_until("error"), "LIMIT_EXCEEDED", id_=3)
+        assert error["retryAfterMs"] > 0
         await line.say("unsubscribe_task", {"videoId": ids[0]})
         await line.say("subscribe_task", {"videoId": ids[2]})
         await line.hear_until("subscribeSuccess", videoId=ids[2])
@@ -202,9 +244,48 @@ async def test_too_many_connections_of_a_user(world: StartWorld) -> None:
         for _ in range(2):
             await w.line("ada")
         line = await w.line()
-        error_of(await line.ask("auth", {"token": token("ada")}), "LIMIT_EXCEEDED")
+        error = error_of(await line.ask("auth", {"token": token("ada")}), "LIMIT_EXCEEDED")
+        assert error["retryAfterMs"] > 0
         assert await line.closed() == 4429
         await w.line("bob")
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_lost_team_pushes_no_more(world: StartWorld) -> None:
+    """A renewed token with fewer teams ends the subscriptions that only they allowed."""
+    async with world(RUNNING) as w:
+        headers = {"Authorization": f"Bearer {token('bob', teams=['film'])}"}
+        answer = await w.request("POST", "/api/videos", {"prompt": "b", "team": "film"}, user=None, **headers)
+        video_id = json.loads(answer.body)["videoId"]
+        line = await w.line()
+        await line.auth("ada", teams=["film"])
+        for type_, payload in (
+            ("subscribe_task", {"videoId": video_id}),
+            ("subscribe_room", {"room": "team:film"}),
+            ("subscribe_room", {"room": "user"}),
+        ):
+            await line.say(type_, payload)
+            await line.hear_until("subscribeSuccess")
+        await line.say("auth", {"token": token("ada")})
+        await line.hear_until("authSuccess")
+        cancelled = await w.request("POST", f"/api/videos/{video_id}/cancel", user=None, **headers)
+        assert cancelled.code == 202
+        await line.silence()
+        stats = await line.ask("get_stats")
+        assert stats["payload"]["subscriptions"] == 1
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_what_is_no_handshake(world: StartWorld) -> None:
+    """A problem that says what the address is for, and nothing of who serves it."""
+    async with world() as w:
+        for method, status in (("GET", 426), ("POST", 405)):
+            answer = await w.request(method, "/ws")
+            assert answer.code == status
+            assert answer.headers["Content-Type"] == "application/problem+json"
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            assert "Server" not in answer.headers
+            assert json.loads(answer.body)["status"] == status
 
 
 async def refused(w: World, **headers: str) -> tuple[int, Headers]:

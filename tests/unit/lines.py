@@ -9,25 +9,34 @@ from typing import Any
 from websockets.frames import Frame, Opcode
 from websockets.streams import StreamReader
 
-from sora_ws.push.connection import Connection
+from sora_ws.push.connection import Connection, Data
 from sora_ws.push.messages import Presenter
 from sora_ws.settings import Language
 
 
 class Wire:
-    """A transport that takes everything, or stalls after the next write."""
+    """A transport that takes everything, a part of it, or nothing."""
 
     def __init__(self) -> None:
         self.sent = b""
         self.writes = 0
         self.stalls = False
+        self.takes: int | None = None  # at once, None for everything
+        self.waits = False
         self.finished = False
         self.aborted = False
 
-    def write(self, data: bytes) -> bool:
+    def send(self, data: Data) -> int:
+        if self.takes is not None and len(data) > self.takes:
+            data = memoryview(data)[: self.takes]
+        if self.stalls:
+            raise BlockingIOError
         self.sent += data
         self.writes += 1
-        return not self.stalls
+        return len(data)
+
+    def want_writable(self) -> None:
+        self.waits = True
 
     def finish(self) -> None:
         self.finished = True
@@ -66,10 +75,17 @@ class Ear:
     def __init__(self) -> None:
         self.texts: list[str] = []
         self.closing: list[Connection] = []
+        self.stalled: list[Connection] = []
 
     def on_text(self, connection: Connection, text: str) -> Awaitable[None] | None:
         self.texts.append(text)
         return None
+
+    def on_ping(self, connection: Connection, data: bytes) -> None:
+        connection.pong(data)
+
+    def on_stalled(self, connection: Connection) -> None:
+        self.stalled.append(connection)
 
     def on_closing(self, connection: Connection) -> None:
         self.closing.append(connection)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from websockets.frames import Close, Frame, Opcode
 
 from sora_ws.push.connection import Connection
@@ -14,6 +16,13 @@ from tests.unit.lines import Ear, open_line
 
 def from_client(opcode: Opcode, data: bytes) -> bytes:
     return Frame(opcode, data).serialize(mask=True)
+
+
+async def bring(connection: Connection, data: bytes) -> None:
+    """Bytes from the client, as a transport brings them."""
+    handling = connection.receive(data)
+    if handling is not None:
+        await handling
 
 
 def text_frame(text: str) -> bytes:
@@ -46,7 +55,7 @@ async def test_messages_are_handled_in_order() -> None:
 
     connection, _, _ = open_line(ear=Slow())
     data = from_client(Opcode.TEXT, b"first") + from_client(Opcode.TEXT, b"second")
-    receiving = asyncio.ensure_future(connection.receive(data))
+    receiving = asyncio.ensure_future(bring(connection, data))
     await asyncio.sleep(0)
     assert connection.busy
     assert done == []
@@ -60,38 +69,70 @@ async def test_messages_are_handled_in_order() -> None:
 async def test_a_ping_is_answered_with_its_own_data() -> None:
     """RFC 6455 section 5.5.3."""
     connection, wire, _ = open_line()
-    await connection.receive(from_client(Opcode.PING, b"abc"))
+    await bring(connection, from_client(Opcode.PING, b"abc"))
     (pong,) = wire.take()
     assert (pong.opcode, bytes(pong.data)) == (Opcode.PONG, b"abc")
 
 
 def test_what_waits_is_conflated() -> None:
-    """Behind a begun write, a newer state takes the older one's place; replies are never replaced."""
+    """A newer state takes the older one's place, at the end; replies are never replaced."""
     connection, wire, _ = open_line()
     wire.stalls = True
-    connection.send(text_frame("begun"))
     connection.send(text_frame("a1"), key="a")
     connection.send(text_frame("reply 1"))
     connection.send(text_frame("b1"), key="b")
     connection.send(text_frame("reply 2"))
     connection.send(text_frame("a2"), key="a")
-    assert connection.is_stalled
+    assert connection.stalled_since is not None
+    assert wire.waits
     wire.stalls = False
     connection.writable()
-    assert texts(wire.take()) == ["begun", "reply 1", "b1", "reply 2", "a2"]
-    assert wire.writes == 2
-    assert not connection.is_stalled
+    assert texts(wire.take()) == ["reply 1", "b1", "reply 2", "a2"]
+    assert wire.writes == 1
+    assert connection.stalled_since is None
+
+
+def test_a_begun_frame_is_finished_first() -> None:
+    """Before newer states of its own task, before a pong and before the close."""
+    connection, wire, _ = open_line()
+    wire.takes = 5
+    connection.send(text_frame("a long first state"), key="a")
+    wire.takes = None
+    connection.send(text_frame("newer"), key="a")
+    asyncio.run(bring(connection, from_client(Opcode.PING, b"p")))
+    connection.close(CloseCode.GOING_AWAY)
+    assert len(wire.sent) == 5
+    connection.writable()
+    frames = wire.take()
+    assert texts(frames) == ["a long first state", "newer"]
+    assert [frame.opcode for frame in frames][2:] == [Opcode.PONG, Opcode.CLOSE]
+
+
+@given(takes=st.lists(st.integers(0, 40), min_size=1, max_size=30))
+def test_however_little_the_socket_takes(takes: list[int]) -> None:
+    """Every frame leaves whole, in order, whatever the socket takes at a time."""
+    connection, wire, _ = open_line()
+    sent = []
+    for number, size in enumerate(takes):
+        wire.takes, wire.stalls = max(1, size), size == 0
+        sent.append(f"message number {number}")
+        if connection.stalled_since is not None:
+            connection.writable()
+        connection.send(text_frame(sent[-1]))
+    wire.takes, wire.stalls = None, False
+    connection.writable()
+    assert texts(wire.take()) == sent
 
 
 def test_many_unread_pings_are_one_pong() -> None:
     """A flood of pings that nobody reads the answers of costs one waiting pong."""
     connection, wire, _ = open_line(send_bytes_max=1000)
     wire.stalls = True
-    connection.send(text_frame("begun"))
+    connection.send(text_frame("stuck"))
 
     async def flood() -> None:
         for _ in range(1000):
-            await connection.receive(from_client(Opcode.PING, b"x" * 100))
+            await bring(connection, from_client(Opcode.PING, b"x" * 100))
 
     asyncio.run(flood())
     assert connection.is_open
@@ -136,8 +177,8 @@ async def test_a_close_is_echoed() -> None:
     """RFC 6455 section 5.5.1: with the peer's own code, and nothing behind it is read."""
     connection, wire, ear = open_line()
     data = from_client(Opcode.CLOSE, Close(3001, "x").serialize()) + from_client(Opcode.TEXT, b"late")
-    await connection.receive(data)
-    await connection.receive(from_client(Opcode.TEXT, b"later"))
+    await bring(connection, data)
+    await bring(connection, from_client(Opcode.TEXT, b"later"))
     assert close_code(wire.take()) == 3001
     assert wire.finished
     assert ear.texts == []
@@ -147,8 +188,8 @@ async def test_a_close_is_echoed() -> None:
 async def test_after_a_broken_frame_nothing_is_read() -> None:
     """No road leads back into normal code."""
     connection, wire, ear = open_line()
-    await connection.receive(b"\x81\x02hi")
-    await connection.receive(from_client(Opcode.TEXT, b"late"))
+    await bring(connection, b"\x81\x02hi")
+    await bring(connection, from_client(Opcode.TEXT, b"late"))
     assert close_code(wire.take()) == CloseCode.PROTOCOL_ERROR
     assert ear.texts == []
 

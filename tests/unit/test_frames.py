@@ -85,6 +85,13 @@ def test_their_parser_reads_our_frames(data: bytes) -> None:
     assert (frame.opcode, bytes(frame.data), frame.fin) == (TheirOpcode.TEXT, data, True)
 
 
+def test_a_ping_inside_of_a_large_message() -> None:
+    """It is no part of the message and does not count against its limit."""
+    data = theirs(Opcode.TEXT, b"a" * 990, fin=False) + theirs(Opcode.PING, b"p" * 100)
+    data += theirs(Opcode.CONTINUATION, b"b" * 10)
+    assert events(Parser(1000), data) == [Ping(b"p" * 100), Text("a" * 990 + "b" * 10)]
+
+
 @pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536])
 def test_lengths_at_their_edges(size: int) -> None:
     """Both directions at the edges of the three length forms."""

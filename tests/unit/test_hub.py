@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sora_ws.push.connection import BATCHES
 from sora_ws.push.hub import Hub, task_topic, team_topic, user_topic
 from sora_ws.task import Event, Failure, FailureCode, Observation, Order, Task
 from tests.unit.lines import open_line, presenter
@@ -88,7 +89,7 @@ async def test_a_batch_for_those_who_asked() -> None:
     hub = new_hub()
     plain, plain_wire, _ = open_line()
     batch, batch_wire, _ = open_line()
-    batch.batch = True
+    batch.kind = BATCHES
     for connection in (plain, batch):
         hub.subscribe(connection, user_topic("ada"))
     for _ in range(3):
@@ -113,7 +114,7 @@ async def test_a_stalled_line_gets_only_the_newest() -> None:
         await flushed()
     wire.stalls = False
     connection.writable()
-    assert [message["payload"]["progress"] for message in wire.messages()] == [20, 50]
+    assert [message["payload"]["progress"] for message in wire.messages()] == [50]
 
 
 @pytest.mark.gen_test
@@ -190,7 +191,7 @@ def test_any_order_any_stall_only_rises(orders: list[int], ends: bool, stalls: l
         hub.subscribe(connection, task_topic(states[0].id))
         for number, stall in zip(orders, stalls, strict=True):
             wire.stalls = stall
-            if connection.is_stalled and not stall:
+            if connection.stalled_since is not None and not stall:
                 connection.writable()
             hub.publish(states[number])
             await flushed()

@@ -1,0 +1,64 @@
+"""A connection's bytes over Tornado's own stream: on TLS, and where there is no epoll."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import suppress
+from typing import Final
+
+from tornado.iostream import IOStream, StreamClosedError
+
+from sora_ws.push.connection import Connection, Data
+
+CHUNK_BYTES: Final = 65_536
+
+
+class StreamTransport:
+    """Lets one write at a time into the stream; what comes meanwhile waits in the connection."""
+
+    __slots__ = ("_stream", "_written", "connection")
+
+    def __init__(self, stream: IOStream) -> None:
+        self._stream = stream
+        self._written: asyncio.Future[None] | None = None
+        self.connection: Connection | None = None
+
+    def send(self, data: Data) -> int:
+        """The stream keeps what its socket does not take, so it gets no more than a chunk."""
+        if self._stream.writing():
+            raise BlockingIOError
+        data = bytes(data[:CHUNK_BYTES])
+        try:
+            self._written = self._stream.write(data)
+        except StreamClosedError:
+            raise BrokenPipeError from None
+        return len(data)
+
+    def want_writable(self) -> None:
+        if self._written is not None:
+            self._written.add_done_callback(self._on_written)
+
+    def finish(self) -> None:
+        if not self._stream.closed():
+            with suppress(OSError):  # the peer was faster
+                self._stream.socket.shutdown(socket.SHUT_WR)
+
+    def abort(self) -> None:
+        self._stream.close()
+
+    async def read(self, connection: Connection) -> None:
+        """Bring the connection all that comes; returns when the line is gone."""
+        try:
+            while True:
+                handling = connection.receive(await self._stream.read_bytes(CHUNK_BYTES, partial=True))
+                # Bytes that are here already are read without a turn of the loop; give it one.
+                await (asyncio.sleep(0) if handling is None else handling)
+        except StreamClosedError:
+            pass  # how every line ends
+        finally:
+            connection.lost()
+
+    def _on_written(self, written: asyncio.Future[None]) -> None:
+        if not written.cancelled() and written.exception() is None and self.connection is not None:
+            self.connection.writable()
