@@ -113,8 +113,12 @@ class Poller:
         self._let_go.clear()
         # What is in hand is due in the store as well, and must not hide the rest.
         limit = BATCH + len(self._in_hand)
+        ask_again_in = ASK_EVERY_MS
         try:
-            for task in await self._store.due(until=now + LOOK_AHEAD_MS, limit=limit):
+            due = await self._store.due(until=now + LOOK_AHEAD_MS, limit=limit)
+            if len(due) == limit:
+                ask_again_in = 0  # there are more, and they come as soon as these are taken
+            for task in due:
                 if task.id not in self._let_go:  # else it may be older than what was done since
                     self._take(task)
         except StoreError as error:
@@ -126,7 +130,7 @@ class Poller:
                 log.info("the store is back", extra={"action": "store_back"})
             self._store_is_away = False
         finally:
-            self._ask_at = now + ASK_EVERY_MS
+            self._ask_at = now + ask_again_in
             self._asking = False
 
     def _take(self, task: Task) -> None:

@@ -104,3 +104,15 @@ async def test_a_row_that_was_overtaken_is_left_alone(tmp_path: Path) -> None:
         await w.until_looked_at(await w.stored(task), 2)
         assert (await w.stored(task)).watch.unknown_sends == 0
         assert len(w.provider.jobs.all) == 1
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_more_than_a_batch_is_due(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store is asked again at once where it had more to tell, not when the next question is due."""
+    monkeypatch.setattr(poller, "BATCH", 2)
+    monkeypatch.setattr(poller, "ASK_EVERY_MS", 3_600_000)
+    async with some_works(tmp_path, Dialect(looks=None), rhythm=SELDOM) as w:
+        tasks = [await w.accepted(f"cat {number}") for number in range(7)]
+        w.poller.start()
+        for task in tasks:
+            await w.until_looked_at(task, 1)
