@@ -53,6 +53,10 @@ class _Lane:
     def leave(self) -> None:
         self._room += 1
 
+    def is_behind(self, now: int) -> bool:
+        """A task is due and there is no place for it."""
+        return not self._room and bool(self._waiting) and self._waiting[0][0] <= now
+
 
 class Poller:
     """Gives each due task to the attendant.
@@ -100,7 +104,8 @@ class Poller:
         now = self._now()
         if now < self._attendant.held_until:
             return
-        if now >= self._ask_at and not self._asking and len(self._looks) < BATCH:
+        has_room = len(self._looks) < BATCH or not self._looks.is_behind(now)
+        if now >= self._ask_at and not self._asking and has_room:
             self._asking = True
             self._start(self._ask())
         for lane in (self._creates, self._looks):
@@ -150,7 +155,7 @@ class Poller:
         finally:
             self._in_hand.discard(task.id)
             self._let_go.add(task.id)
-        if soon is not None:
+        if soon is not None and not lane.is_behind(self._now()):  # else the store says who is next
             self._take(soon)
 
     async def _advance(self, task: Task, lane: _Lane) -> Task:

@@ -111,7 +111,7 @@ async def test_more_than_a_batch_is_due(tmp_path: Path, monkeypatch: pytest.Monk
     """The store is asked again at once where it had more to tell, not when the next question is due."""
     monkeypatch.setattr(poller, "BATCH", 2)
     monkeypatch.setattr(poller, "ASK_EVERY_MS", 3_600_000)
-    async with some_works(tmp_path, Dialect(looks=None), rhythm=SELDOM) as w:
+    async with some_works(tmp_path, Dialect(looks=None)) as w:
         tasks = [await w.accepted(f"cat {number}") for number in range(7)]
         w.poller.start()
         for task in tasks:
