@@ -134,7 +134,7 @@ async def test_content_that_takes_a_detour(world: StartWorld, content: Any) -> N
 @pytest.mark.gen_test(timeout=60)
 async def test_progress_in_every_dialect(world: StartWorld, progress: Any) -> None:
     """Told, told as text, or not at all: it rises, and says whose word it is."""
-    async with world(Dialect(looks=6, progress=progress), SORA_POLL_INTERVAL="200") as w:
+    async with world(Dialect(looks=None, progress=progress)) as w:
         video_id = await w.create()
         line = await w.line("ada")
         await line.say("subscribe_task", {"videoId": video_id})
@@ -143,6 +143,7 @@ async def test_progress_in_every_dialect(world: StartWorld, progress: Any) -> No
             pass
         source = (await w.task(video_id))["progressSource"]
         assert source == ("provider" if progress == "percent" else "estimated")
+        w.provider.jobs.dialect.looks = 0
         await line.hear_until("taskCompleted")
 
 
