@@ -14,29 +14,28 @@ from tests.mongod import Mongod, mongod
 __all__ = ["mongod"]
 
 
-def fresh_database(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The address of an empty database."""
-    if kind == "sqlite":
+@pytest.fixture(params=["sqlite", "mongodb"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A fresh database of each kind."""
+    if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/sora.sqlite3"
     running: Mongod = request.getfixturevalue("mongod")
     return running.url(f"e2e_{uuid.uuid4().hex[:8]}")
 
 
-@pytest.fixture(params=["sqlite", "mongodb"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A fresh database of each kind."""
-    return fresh_database(request.param, request, tmp_path)
+@pytest.fixture
+def transport() -> str:
+    """How open lines are served; the tests of the protocol are parametrised over both ways."""
+    return "fast"
 
 
-@pytest.fixture(params=["fast", "stream"])
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> StartWorld:
-    """`async with world(dialect, SETTING="value") as w:` over SQLite, by each transport."""
-    return partial(a_world, tmp_path / "state", WS_TRANSPORT=request.param)
+@pytest.fixture
+def world(tmp_path: Path, transport: str) -> StartWorld:
+    """`async with world(dialect, SETTING="value") as w:` over SQLite."""
+    return partial(a_world, tmp_path / "state", WS_TRANSPORT=transport)
 
 
-@pytest.fixture(params=["fast-sqlite", "stream-sqlite", "fast-mongodb"])
-def worlds(request: pytest.FixtureRequest, tmp_path: Path) -> StartWorld:
-    """As `world`, over each database too."""
-    transport, database = request.param.split("-")
-    url = fresh_database(database, request, tmp_path)
-    return partial(a_world, tmp_path / "state", WS_TRANSPORT=transport, DATABASE_URL=url)
+@pytest.fixture
+def worlds(tmp_path: Path, transport: str, database_url: str) -> StartWorld:
+    """As `world`, once over each database."""
+    return partial(a_world, tmp_path / "state", WS_TRANSPORT=transport, DATABASE_URL=database_url)

@@ -12,6 +12,8 @@ from tests.backends.jobs import Dialect
 from tests.e2e.world import StartWorld, token
 
 ENVELOPE = {"type", "timestamp", "payload"}
+pytestmark = pytest.mark.parametrize("transport", ["fast", "stream"])
+
 RUNNING = Dialect(looks=None)
 
 
@@ -259,6 +261,7 @@ async def test_heartbeat(world: StartWorld) -> None:
     """Once in every interval to every authenticated connection, with a protocol ping; none before auth."""
     async with world(WS_HEARTBEAT_INTERVAL="200") as w:
         stranger, line = await w.line(), await w.line("ada")
+        stranger.wants_beats = line.wants_beats = True
         for _ in range(3):
             payload = payload_of(await line.hear(), "heartbeat")
             assert set(payload) == {"connectedClients", "uptime"}

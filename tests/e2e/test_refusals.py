@@ -20,6 +20,8 @@ from sora_ws.store.sqlite import SqliteStore
 from tests.backends.jobs import Dialect
 from tests.e2e.world import GUARD_S, Line, StartWorld, World, token
 
+pytestmark = pytest.mark.parametrize("transport", ["fast", "stream"])
+
 RUNNING = Dialect(looks=None)
 UNKNOWN = f"video_{'0' * 32}"
 UPGRADE = (
@@ -365,6 +367,7 @@ async def test_a_silent_line_is_closed(world: StartWorld) -> None:
     """Nothing at all for two intervals, not even a pong: 4413. Who answers pings stays."""
     async with world(WS_HEARTBEAT_INTERVAL="300") as w:
         alive = await w.line("ada")
+        alive.wants_beats = True
         reader, writer = await asyncio.open_connection("127.0.0.1", w.app.settings.port)
         writer.write(UPGRADE + text_frame({"type": "auth", "payload": {"token": token("bob")}}))
         answer = await asyncio.wait_for(reader.read(), GUARD_S)

@@ -42,6 +42,7 @@ class Line:
 
     socket: ClientConnection
     heard: list[dict[str, Any]] = field(default_factory=list)
+    wants_beats: bool = False  # else they are passed over: the first comes at a random time
 
     async def say(self, type_: str, payload: dict[str, Any] | None = None, **more: Any) -> None:
         message = {"type": type_, **more} | ({} if payload is None else {"payload": payload})
@@ -49,9 +50,11 @@ class Line:
 
     async def hear(self) -> dict[str, Any]:
         """The next message."""
-        message: dict[str, Any] = json.loads(await asyncio.wait_for(self.socket.recv(), GUARD_S))
-        self.heard.append(message)
-        return message
+        while True:
+            message: dict[str, Any] = json.loads(await asyncio.wait_for(self.socket.recv(), GUARD_S))
+            if message["type"] != "heartbeat" or self.wants_beats:
+                self.heard.append(message)
+                return message
 
     async def hear_until(self, *types: str, **payload: Any) -> dict[str, Any]:
         """The next message of one of these types whose payload holds these values."""
