@@ -182,13 +182,16 @@ class Commands:
         video_id = _payload(TaskTopic, payload).video_id
         topic = task_topic(video_id)
         self._check_room_for(connection, topic)
-        with self._hub.following(topic) as meanwhile:
-            task = await self._visible(video_id, _viewer(connection))
+        viewer = _viewer(connection)
+        task = self._hub.newest(video_id)
+        if task is None or not task.may_be_seen_by(viewer):
+            with self._hub.following(topic) as meanwhile:
+                task = _newer(await self._visible(video_id, viewer), meanwhile)
         if not connection.is_open:
             return
         self._hub.subscribe(connection, topic)
         self._lines.send(connection, "subscribeSuccess", TaskSubscription(video_id, True), id_)
-        self._hub.show(connection, [_newer(task, meanwhile)])
+        self._hub.show(connection, [task])
 
     async def _unsubscribe_task(self, connection: Connection, id_: MessageId | None, payload: Raw) -> None:
         video_id = _payload(TaskTopic, payload).video_id

@@ -51,6 +51,7 @@ class Hub:
         self._listeners: dict[str, set[Connection]] = {}
         self._followers: dict[str, list[dict[str, Task]]] = {}
         self._known: OrderedDict[str, int] = OrderedDict()
+        self._newest: dict[str, Task] = {}
         self._changed: dict[str, Task] = {}
         self._shown: dict[tuple[Connection, str], int] = {}  # of changes that wait for their flush
         self._round: Round | None = None
@@ -79,11 +80,21 @@ class Hub:
         self.subscriptions -= 1
         if not listeners:
             del self._listeners[topic]
+        if len(listeners) < 2:
+            self._newest.pop(topic, None)
 
     def drop(self, connection: Connection) -> None:
         """The connection listens to nothing any more."""
         for topic in tuple(connection.topics):
             self.unsubscribe(connection, topic)
+
+    def newest(self, task_id: str) -> Task | None:
+        """The newest state of a live task that several listen to; None where the store must be asked.
+
+        Thousands come back at once after a restart: they need no read each. An ended task is not
+        kept, since it may be deleted without another word.
+        """
+        return self._newest.get(task_topic(task_id))
 
     @contextmanager
     def following(self, topic: str) -> Iterator[Mapping[str, Task]]:
@@ -113,6 +124,9 @@ class Hub:
                     seen[task.id] = task
         if not self._is_news(task):
             return
+        topic = task_topic(task.id)
+        if topic in self._newest:
+            self._keep(topic, task)
         if not self._changed and self._round is None:
             self._soon(self.flush)
         self._changed[task.id] = task
@@ -125,6 +139,9 @@ class Hub:
             self._is_news(task)  # from here on an older state is none
             if task.id in self._changed:
                 self._shown[connection, task.id] = task.seq
+            topic = task_topic(task.id)
+            if len(self._listeners.get(topic, ())) >= 2:
+                self._keep(topic, task)
         if tasks:
             pushes = [Push(task, self._presenter, now) for task in tasks]
             Delivery(pushes, {connection}).to([connection])
@@ -175,6 +192,12 @@ class Hub:
     def _readers(self, task: Task) -> Set[Connection]:
         found = [self._listeners[topic] for topic in topics_of(task) if topic in self._listeners]
         return found[0] if len(found) == 1 else set().union(*found)
+
+    def _keep(self, topic: str, task: Task) -> None:
+        if task.is_live:
+            self._newest[topic] = task
+        else:
+            self._newest.pop(topic, None)
 
     def _is_news(self, task: Task) -> bool:
         """Whether the state is newer than the last one known here; it is the last one now."""
