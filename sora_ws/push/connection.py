@@ -59,6 +59,10 @@ class Listener(Protocol):
         """A message came; the next one is handled when what this returns is done."""
         ...
 
+    def on_binary(self, connection: Connection, data: bytes) -> None:
+        """A message that is no text."""
+        ...
+
     def on_ping(self, connection: Connection, data: bytes) -> None:
         """To be answered by `pong`, unless there are too many."""
         ...
@@ -286,6 +290,8 @@ class Connection:
             return self._listener.on_text(self, event.data)
         if isinstance(event, frames.Ping):
             self._listener.on_ping(self, event.data)
+        elif isinstance(event, frames.Binary):
+            self._listener.on_binary(self, event.data)
         elif isinstance(event, frames.Close):
             self.close(event.code)
         return None

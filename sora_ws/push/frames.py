@@ -45,6 +45,11 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
+class Binary:
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Ping:
     data: bytes
 
@@ -61,13 +66,23 @@ class Close:
     code: int | None
 
 
-Event = Text | Ping | Pong | Close
+Event = Text | Binary | Ping | Pong | Close
 
 
 class Parser:
     """The frames of one client, as events. `bytes_max` bounds a message, also when inflated."""
 
-    __slots__ = ("_buffer", "_bytes_max", "_compressed", "_deflate", "_message", "_utf8")
+    __slots__ = (
+        "_ahead",
+        "_buffer",
+        "_bytes_max",
+        "_compressed",
+        "_deflate",
+        "_is_text",
+        "_message",
+        "_seen",
+        "_utf8",
+    )
 
     def __init__(self, bytes_max: int, *, deflate: bool = False) -> None:
         self._buffer = bytearray()
@@ -75,7 +90,10 @@ class Parser:
         self._deflate = deflate
         self._message: bytearray | None = None  # of a fragmented message, so far
         self._compressed = False
-        self._utf8: codecs.IncrementalDecoder | None = None
+        self._is_text = True
+        self._utf8: codecs.IncrementalDecoder | None = None  # over the fragments so far
+        self._ahead: codecs.IncrementalDecoder | None = None  # over a frame that is not whole yet
+        self._seen = 0
 
     def feed(self, data: bytes) -> None:
         """More bytes of the peer, cut wherever the network cut them."""
@@ -116,10 +134,35 @@ class Parser:
             raise ProtocolError(CloseCode.MESSAGE_TOO_BIG, f"a message has at most {self._bytes_max} bytes")
         end = head + 4 + length
         if len(buffer) < end:
+            self._look_ahead(first, head)
             return None
+        self._ahead = None
         payload = unmask(bytes(buffer[head : head + 4]), bytes(buffer[head + 4 : end]))
         del buffer[:end]
         return first, first & 0x0F, payload
+
+    def _look_ahead(self, first: int, head: int) -> None:
+        """Refuse wrong text as soon as it can be seen, also in a frame that is not whole yet."""
+        is_continued = first & 0x0F == Opcode.CONTINUATION
+        if (self._utf8 is None) if is_continued else first & 0x4F != Opcode.TEXT:
+            return
+        if self._ahead is None:
+            self._ahead = codecs.getincrementaldecoder("utf-8")()
+            self._seen = 0
+            if is_continued and self._utf8 is not None:
+                self._ahead.setstate(self._utf8.getstate())
+        start = head + 4 + self._seen
+        fresh = bytes(self._buffer[start:])
+        turn = self._seen % 4
+        mask = bytes(self._buffer[head : head + 4])
+        self._seen += len(fresh)
+        self._check_text(self._ahead, unmask(mask[turn:] + mask[:turn], fresh), final=False)
+
+    def _check_text(self, decoder: codecs.IncrementalDecoder, data: bytes, *, final: bool) -> None:
+        try:
+            decoder.decode(data, final)
+        except UnicodeDecodeError:
+            raise ProtocolError(CloseCode.INVALID_TEXT, "not UTF-8") from None
 
     def _check_head(self, first: int, second: int) -> None:
         opcode = first & 0x0F
@@ -146,39 +189,39 @@ class Parser:
             return Pong(payload)
         if opcode == Opcode.CLOSE:
             return Close(_close_code(payload))
-        if opcode == Opcode.BINARY:
-            raise ProtocolError(CloseCode.UNSUPPORTED_DATA, "messages are JSON text")
         final = bool(first & 0x80)
-        if opcode == Opcode.TEXT:
-            self._compressed = bool(first & 0x40)
+        if opcode != Opcode.CONTINUATION:
+            self._begin(opcode, compressed=bool(first & 0x40))
             if final:
-                return Text(self._decode(payload))
-            self._message = bytearray()
-            self._utf8 = None if self._compressed else codecs.getincrementaldecoder("utf-8")()
+                return self._end(payload)
         return self._continue(payload, final=final)
 
+    def _begin(self, opcode: int, *, compressed: bool) -> None:
+        self._is_text = opcode == Opcode.TEXT
+        self._compressed = compressed
+        self._message = bytearray()
+        # Wrong text is refused where it begins (section 8.1); deflated, it can't be seen before the end.
+        checks = self._is_text and not compressed
+        self._utf8 = codecs.getincrementaldecoder("utf-8")() if checks else None
+
     def _continue(self, payload: bytes, *, final: bool) -> Event | None:
-        message = self._message
-        if message is None:  # pragma: no cover -- _check_head has refused it
+        if self._message is None:  # pragma: no cover -- _check_head has refused it
             raise ProtocolError(CloseCode.PROTOCOL_ERROR, "fragments out of order")
-        message += payload
+        self._message += payload
         if self._utf8 is not None:
-            try:
-                self._utf8.decode(payload, final)  # wrong text is refused where it begins, section 8.1
-            except UnicodeDecodeError:
-                raise ProtocolError(CloseCode.INVALID_TEXT, "not UTF-8") from None
-        if not final:
-            return None
+            self._check_text(self._utf8, payload, final=final)
+        return self._end(bytes(self._message)) if final else None
+
+    def _end(self, payload: bytes) -> Text | Binary:
+        """The message is whole."""
         self._message = None
         self._utf8 = None
-        return Text(self._decode(bytes(message)))
-
-    def _decode(self, payload: bytes) -> str:
         if self._compressed:
             payload = inflate(payload, self._bytes_max)
-            self._compressed = False
+        if not self._is_text:
+            return Binary(payload)
         try:
-            return payload.decode()
+            return Text(payload.decode())
         except UnicodeDecodeError:
             raise ProtocolError(CloseCode.INVALID_TEXT, "not UTF-8") from None
 

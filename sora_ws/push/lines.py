@@ -123,6 +123,9 @@ class Lines:
     def on_text(self, connection: Connection, text: str) -> Awaitable[None] | None:
         return self.handle(connection, text)
 
+    def on_binary(self, connection: Connection, data: bytes) -> None:
+        connection.close(CloseCode.UNSUPPORTED_DATA, "messages are JSON text")
+
     def on_ping(self, connection: Connection, data: bytes) -> None:
         if self.may_speak(connection):
             connection.pong(data)

@@ -81,6 +81,9 @@ class Ear:
         self.texts.append(text)
         return None
 
+    def on_binary(self, connection: Connection, data: bytes) -> None:
+        self.texts.append(data.hex())
+
     def on_ping(self, connection: Connection, data: bytes) -> None:
         connection.pong(data)
 

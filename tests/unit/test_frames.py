@@ -16,7 +16,7 @@ from websockets.frames import Opcode as TheirOpcode
 from websockets.streams import StreamReader
 
 from sora_ws.push import frames
-from sora_ws.push.frames import Close, Event, Opcode, Parser, Ping, Pong, ProtocolError, Text
+from sora_ws.push.frames import Binary, Close, Event, Opcode, Parser, Ping, Pong, ProtocolError, Text
 from sora_ws.push.messages import CloseCode
 
 MESSAGE_MAX = 100_000
@@ -85,6 +85,16 @@ def test_their_parser_reads_our_frames(data: bytes) -> None:
     assert (frame.opcode, bytes(frame.data), frame.fin) == (TheirOpcode.TEXT, data, True)
 
 
+@given(pieces=st.lists(st.binary(max_size=40), min_size=1, max_size=5), cut=st.integers(1, 30))
+def test_binary_messages(pieces: list[bytes], cut: int) -> None:
+    """Whole or in fragments, whatever bytes: what becomes of them is not the parser's business."""
+    data = b""
+    for number, piece in enumerate(pieces):
+        opcode = Opcode.CONTINUATION if number else Opcode.BINARY
+        data += theirs(opcode, piece, fin=number == len(pieces) - 1)
+    assert events(Parser(MESSAGE_MAX), data, cut) == [Binary(b"".join(pieces))]
+
+
 def test_a_ping_inside_of_a_large_message() -> None:
     """It is no part of the message and does not count against its limit."""
     data = theirs(Opcode.TEXT, b"a" * 990, fin=False) + theirs(Opcode.PING, b"p" * 100)
@@ -127,7 +137,6 @@ WRONG = {
     "text inside of a text": (mask_frame(b"\x01\x80") + mask_frame(b"\x81\x80"), CloseCode.PROTOCOL_ERROR),
     "half a close code": (mask_frame(b"\x88\x81", b"\x03"), CloseCode.PROTOCOL_ERROR),
     "close reason not UTF-8": (mask_frame(b"\x88\x83", b"\x03\xe8\xff"), CloseCode.INVALID_TEXT),
-    "binary": (mask_frame(b"\x82\x81", b"a"), CloseCode.UNSUPPORTED_DATA),
     "text not UTF-8": (mask_frame(b"\x81\x82", b"\xff\xff"), CloseCode.INVALID_TEXT),
     "not UTF-8 in a first fragment": (mask_frame(b"\x01\x82", b"\xff\xff"), CloseCode.INVALID_TEXT),
     "cut character at the end": (
@@ -150,6 +159,24 @@ def test_what_a_client_may_not_send(name: str) -> None:
     with pytest.raises(ProtocolError) as caught:
         events(Parser(MESSAGE_MAX), data)
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize("before", [b"", "κόσμε".encode(), "κόσμε".encode()[:3]])
+def test_wrong_text_is_refused_before_the_frame_is_whole(before: bytes) -> None:
+    """Byte by byte, at the first that can't be UTF-8; not sooner, and with whatever mask."""
+    for start in (b"", theirs(Opcode.TEXT, before, fin=False)):
+        opcode = Opcode.CONTINUATION if start else Opcode.TEXT
+        whole = "κόσμε".encode()
+        rest = whole[len(before) % len(whole) :] if start else whole
+        wrong = theirs(opcode, rest + b"\xf4\x90" + b"a" * 100)
+        parser = Parser(MESSAGE_MAX)
+        parser.feed(start)
+        assert parser.next() is None
+        good = len(wrong) - 101
+        assert events(parser, wrong[:good], 1) == []
+        with pytest.raises(ProtocolError) as caught:
+            events(parser, wrong[good : good + 1])
+        assert caught.value.code == CloseCode.INVALID_TEXT
 
 
 @pytest.mark.parametrize("code", [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535])
