@@ -17,7 +17,7 @@ UNIT          := /etc/systemd/system/sora-ws.service
 ENV_FILE      := /etc/sora-ws/sora-ws.env
 COMMAND       := /usr/local/bin/sora-ws
 
-.PHONY: help run test lint install uninstall clean
+.PHONY: help run test lint bench install uninstall clean
 
 help: ## Show this
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 16
@@ -34,6 +34,9 @@ lint: $(VENV)/installed-dev ## Check format, style, types and the directions of 
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
+
+bench: $(VENV)/installed ## Measure beside Node's ws, Tornado and a C loop, some 10 minutes; ROWS=… for some
+	@$(VENV)/bin/python -m bench $(ROWS)
 
 clean: ## Remove the virtual environment and all that was built or cached
 	@rm -rf $(VENV) .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

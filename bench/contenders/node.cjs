@@ -1,0 +1,72 @@
+// Node's ws as its own documentation shows it: a loop over the readers with one send() each, and
+// its way to find dead lines, a ping every 30 s. Arguments and commands as in sora.py.
+"use strict";
+
+const path = require("node:path");
+const readline = require("node:readline");
+
+const [modules, tasks, template] = process.argv.slice(2);
+const { WebSocketServer } = require(path.join(modules, "ws"));
+
+const BEAT_MS = 30_000;
+const [head, tail] = template.split("SEQ");
+const readers = new Set();
+const server = new WebSocketServer({ host: "127.0.0.1", port: 0, path: "/ws", backlog: 1024 });
+let seq = 0;
+
+const nowUs = () => Number(process.hrtime.bigint() / 1000n);
+
+server.on("listening", () => console.log(JSON.stringify({ port: server.address().port })));
+server.on("connection", (socket) => {
+  socket.isAlive = true;
+  socket.on("pong", () => { socket.isAlive = true; });
+  socket.on("error", () => socket.terminate());
+  socket.on("close", () => readers.delete(socket));
+  socket.on("message", (data) => onMessage(socket, JSON.parse(data)));
+});
+
+function onMessage(socket, message) {
+  if (message.type === "auth") {
+    socket.send('{"type":"authSuccess"}');
+    return;
+  }
+  const ofTeam = message.payload.room === "team:bench";
+  if (ofTeam) readers.add(socket);
+  socket.send('{"type":"subscribeSuccess"}');
+  for (let i = 0; i < (ofTeam ? Number(tasks) : 1); i++) socket.send(`${head}1${tail}`);
+}
+
+function beat() {
+  const text = JSON.stringify({ type: "heartbeat", timestamp: Date.now(), payload: { connectedClients: readers.size } });
+  for (const socket of readers) {
+    if (!socket.isAlive) {
+      socket.terminate();
+      continue;
+    }
+    socket.isAlive = false;
+    socket.send(text);
+    socket.ping();
+  }
+}
+
+function broadcast() {
+  seq = Math.max(seq + 1, nowUs());
+  const data = Buffer.from(`${head}${seq}${tail}`);
+  for (const socket of readers) socket.send(data, { binary: false });
+}
+
+async function publish(count, together, intervalUs) {
+  const begin = nowUs();
+  for (let done = 0; done < count; done += together) {
+    const waitUs = begin + (done / together) * intervalUs - nowUs();
+    if (intervalUs && waitUs > 0) await new Promise((go) => setTimeout(go, waitUs / 1000));
+    else await new Promise(setImmediate);
+    for (let i = 0; i < together; i++) broadcast();
+  }
+  console.log(JSON.stringify({ published: count }));
+}
+
+setInterval(beat, BEAT_MS);
+readline.createInterface({ input: process.stdin })
+  .on("line", (line) => publish(...line.split(" ").map(Number)))
+  .on("close", () => process.exit(0));
