@@ -1,9 +1,9 @@
 /* Subscribers for the bench: one thread that opens WebSocket lines as a browser does and counts.
  *
- *   load PORT CONNECTIONS WINDOW REPLIES TOKENS ROOM
+ *   load PORT CONNECTIONS WINDOW REPLIES TOKENS SUBSCRIBE
  *
  * Opens CONNECTIONS to 127.0.0.1:PORT/ws, at most WINDOW of them on their way at a time. On each it
- * sends `auth` with a line of the file TOKENS, behind the answer `subscribe_room`, and it is ready
+ * sends `auth` with a line of the file TOKENS, behind the answer the message SUBSCRIBE, and it is ready
  * when it has had REPLIES text messages. When all are ready one line of JSON says so.
  *
  * Then each line "CHANGES SECONDS" on stdin starts a count of pushes, which ends when every line
@@ -45,7 +45,7 @@ struct change {
 };
 
 static struct line *lines;
-static char **tokens, *room;
+static char **tokens, *subscribe;
 static long token_count, connections, window, replies, port;
 static long opened, ready, lost;
 static int epoll;
@@ -93,11 +93,6 @@ static void send_frame(struct line *line, unsigned char opcode, const char *payl
     }
     memcpy(frame + head + 4, payload, size);
     send_all(line, frame, head + 4 + size);
-}
-
-static void say(struct line *line, const char *format, const char *value) {
-    char text[2048];
-    send_frame(line, 1, text, snprintf(text, sizeof text, format, value));
 }
 
 static void open_line(struct line *line) {
@@ -173,7 +168,7 @@ static void on_text(struct line *line, const char *text, size_t size, int64_t no
         exit(1);
     }
     if (++line->texts == 1)
-        say(line, "{\"type\":\"subscribe_room\",\"id\":2,\"payload\":{\"room\":\"%s\"}}", room);
+        send_frame(line, 1, subscribe, strlen(subscribe));
     if (line->texts == replies) {
         line->state = READY;
         ready++;
@@ -211,8 +206,10 @@ static size_t on_handshake(struct line *line, char *data, size_t size) {
     }
     line->state = TALKING;
     opened++;
-    say(line, "{\"type\":\"auth\",\"id\":1,\"payload\":{\"token\":\"%s\"}}",
-        tokens[(line - lines) % token_count]);
+    char auth[2048];
+    const char *token = tokens[(line - lines) % token_count];
+    const char *format = "{\"type\":\"auth\",\"id\":1,\"payload\":{\"token\":\"%s\"}}";
+    send_frame(line, 1, auth, snprintf(auth, sizeof auth, format, token));
     return end + 4 - data;
 }
 
@@ -281,7 +278,7 @@ static void end_count(void) {
 
 int main(int argc, char **argv) {
     if (argc != 7) {
-        fprintf(stderr, "usage: load PORT CONNECTIONS WINDOW REPLIES TOKENS ROOM\n");
+        fprintf(stderr, "usage: load PORT CONNECTIONS WINDOW REPLIES TOKENS SUBSCRIBE\n");
         return 2;
     }
     port = atol(argv[1]);
@@ -289,7 +286,7 @@ int main(int argc, char **argv) {
     window = atol(argv[3]);
     replies = atol(argv[4]);
     read_tokens(argv[5]);
-    room = argv[6];
+    subscribe = argv[6];
     lines = calloc(connections, sizeof *lines);
     epoll = epoll_create1(0);
     struct epoll_event input = {.events = EPOLLIN, .data.ptr = NULL}, events[EVENTS];

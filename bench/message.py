@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Final
 
 from sora_ws.push.messages import Presenter, encode
@@ -44,6 +45,18 @@ def example_tasks(count: int, team: str = TEAM) -> list[Task]:
         )
         for number in range(count)
     ]
+
+
+def subscribe_task(team: str) -> str:
+    """To the first of the team's tasks."""
+    return json.dumps(
+        {"type": "subscribe_task", "id": team, "payload": {"videoId": example_tasks(1, team)[0].id}}
+    )
+
+
+def subscribe_room(team: str) -> str:
+    """To all of the team's tasks."""
+    return json.dumps({"type": "subscribe_room", "id": team, "payload": {"room": f"team:{team}"}})
 
 
 def template() -> str:

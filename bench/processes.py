@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import selectors
+import shutil
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any, Final
 
 from bench import tools
-from bench.message import CROWD, TEAM, template
+from bench.message import CROWD, TEAM, subscribe_task, template
 from sora_ws.auth import Tokens
 from sora_ws.settings import Secret
 
@@ -104,9 +105,11 @@ class Contender(Process):
 
 
 class Bench:
-    """The cores, the tokens, and all processes; leaving it ends them."""
+    """The cores, the tokens, and all processes. Raises Missing."""
 
     def __init__(self, folder: Path, readers_max: int) -> None:
+        if not shutil.which("taskset"):
+            raise tools.Missing("taskset is not installed")
         cores = sorted(os.sched_getaffinity(0))
         self._server_core, self._load_core = cores[0], cores[-1]
         self._folder = folder
@@ -127,14 +130,21 @@ class Bench:
         contender: Contender,
         count: int,
         *,
+        subscribe: str = "",
         tasks: int = 1,
-        team: str = TEAM,
         window: int = CALM,
         nice: int = 0,
     ) -> Readers:
         """Start to connect so many; `window` of them are on their way at a time."""
         program = str(tools.compiled(tools.BENCH / "load.c"))
-        arguments = [contender.port, count, window, 2 + tasks, self._tokens, f"team:{team}"]
+        arguments = [
+            contender.port,
+            count,
+            window,
+            2 + tasks,
+            self._tokens,
+            subscribe or subscribe_task(TEAM),
+        ]
         readers = Readers([program, *map(str, arguments)], self._load_core, nice=nice, count=count)
         self._running.append(readers)
         return readers

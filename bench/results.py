@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -63,7 +64,6 @@ def machine() -> dict[str, str]:
     """Where and with what it was measured."""
     info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     models = [line.split(":")[1].strip() for line in info.splitlines() if line.startswith("model name")]
-    node = subprocess.run(["node", "--version"], capture_output=True, text=True, check=False).stdout.strip()
     return {
         "cpu": f"{len(os.sched_getaffinity(0))} × {models[0] if models else platform.machine()}",
         "kernel": platform.release(),
@@ -71,9 +71,15 @@ def machine() -> dict[str, str]:
         "sora_ws": __version__,
         "python": sys.version.split()[0],
         "tornado": tornado.version,
-        "node": node,
+        "node": _node_version(),
         "ws": tools.WS,
     }
+
+
+def _node_version() -> str:
+    if not shutil.which("node"):
+        return "none"
+    return subprocess.run(["node", "--version"], capture_output=True, text=True, check=False).stdout.strip()
 
 
 def quantile(values: Sequence[float], q: float) -> float:

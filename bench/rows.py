@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
-from bench.message import CROWD
+from bench.message import CROWD, TEAM, subscribe_room, subscribe_task
 from bench.processes import CALM, Bench, Broken, Contender, Readers
 from bench.results import Result, quantile
 
@@ -46,24 +46,34 @@ Samples = defaultdict[tuple[str, str, str], list[float]]
 def memory(bench: Bench, scale: Scale, who: Sequence[str]) -> Iterator[Result]:
     """Growth of RSS a browser that is connected, authenticated and subscribed."""
     samples: Samples = defaultdict(list)
+    most = max(scale.memory)
+    ways = [_Way(f"{n} browsers, {CALM} at a time", n, CALM, subscribe_task(TEAM)) for n in scale.memory]
+    ways.append(_Way(f"{most} browsers, all at once", most, most, subscribe_task(TEAM)))
+    ways.append(_Way(f"{most} browsers, all at once, to a room", most, most, subscribe_room(TEAM)))
     for _ in range(scale.fresh_rounds):
-        for count in scale.memory:
+        for way in ways:
             for name in _but(who, "limit"):
-                grown = _growth(bench, name, count, CALM, scale.settle)
-                samples[name, f"{count} browsers, {CALM} at a time", "KB each"].append(grown / count / 1024)
-        for name in _but(who, "limit"):
-            count = max(scale.memory)
-            grown = _growth(bench, name, count, count, scale.settle)
-            samples[name, f"{count} browsers, all at once", "KB each"].append(grown / count / 1024)
+                grown = _growth(bench, name, way, scale.settle)
+                samples[name, way.what, "KB each"].append(grown / way.count / 1024)
     yield from _results("memory", samples)
 
 
-def _growth(bench: Bench, name: str, count: int, window: int, settle: float) -> int:
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How browsers come: how many, at most `window` of them on their way, and to what."""
+
+    what: str
+    count: int
+    window: int
+    subscribe: str
+
+
+def _growth(bench: Bench, name: str, way: _Way, settle: float) -> int:
     contender = bench.contender(name)
-    first = bench.readers(contender, 100)  # what the first ones cost is no price of the others
+    first = bench.readers(contender, 100, subscribe=way.subscribe)  # what they cost is no price of the others
     _all_in(first)
     before = contender.rss_bytes
-    readers = bench.readers(contender, count, window=window)
+    readers = bench.readers(contender, way.count, subscribe=way.subscribe, window=way.window)
     _all_in(readers)
     time.sleep(settle)
     grown = contender.rss_bytes - before
@@ -113,9 +123,7 @@ def latency(bench: Bench, scale: Scale, who: Sequence[str]) -> Iterator[Result]:
                 contender, readers = lines[name]
                 readers.expect(changes, GUARD_S)
                 contender.publish(changes, interval_us=1_000_000 // per_second)
-                delays = [
-                    last_us / 1000 for _, _, last_us in _checked(contender, readers, changes)["changes"]
-                ]
+                delays = [last_us / 1000 for _, _, last_us in checked(contender, readers, changes)["changes"]]
                 what = f"{per_second} changes a second to {scale.near}"
                 samples[name, f"{what}: p50", "ms"].append(quantile(delays, 0.5))
                 samples[name, f"{what}: p99", "ms"].append(quantile(delays, 0.99))
@@ -133,9 +141,11 @@ def storm(bench: Bench, scale: Scale, who: Sequence[str]) -> Iterator[Result]:
             contender.publish(changes, interval_us=10_000)
             time.sleep(STORM_HEAD_START_S)
             # The load is on one core: who is being measured goes first, as if on a machine of its own.
-            crowd = bench.readers(contender, scale.crowd, team=CROWD, window=scale.crowd, nice=19)
+            crowd = bench.readers(
+                contender, scale.crowd, subscribe=subscribe_task(CROWD), window=scale.crowd, nice=19
+            )
             came = _all_in(crowd)
-            counted = _checked(contender, others, changes)
+            counted = checked(contender, others, changes)
             meanwhile = [
                 last_us / 1000
                 for seq, _, last_us in counted["changes"]
@@ -192,7 +202,7 @@ def _burst(contender: Contender, readers: Readers, changes: int, *, together: in
     readers.expect(changes, GUARD_S)
     before = contender.cpu_s
     contender.publish(changes, together=together)
-    counted = _checked(contender, readers, changes)
+    counted = checked(contender, readers, changes)
     cpu_us = (contender.cpu_s - before) * 1e6
     seconds = (counted["last_us"] - min(seq for seq, _, _ in counted["changes"])) / 1e6
     return Cost(counted["received"] / seconds, cpu_us / counted["received"])
@@ -200,7 +210,8 @@ def _burst(contender: Contender, readers: Readers, changes: int, *, together: in
 
 def _with_readers(bench: Bench, name: str, count: int, tasks: int = 1) -> tuple[Contender, Readers]:
     contender = bench.contender(name, tasks)
-    readers = bench.readers(contender, count, tasks=tasks)
+    subscribe = subscribe_task(TEAM) if tasks == 1 else subscribe_room(TEAM)
+    readers = bench.readers(contender, count, subscribe=subscribe, tasks=tasks)
     _all_in(readers)
     return contender, readers
 
@@ -212,7 +223,7 @@ def _all_in(readers: Readers) -> dict[str, Any]:
     return came
 
 
-def _checked(contender: Contender, readers: Readers, changes: int) -> dict[str, Any]:
+def checked(contender: Contender, readers: Readers, changes: int) -> dict[str, Any]:
     """What the readers counted: each of them every change once, in their order. Raises Broken."""
     contender.answer()
     counted = readers.counted()

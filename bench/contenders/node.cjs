@@ -30,7 +30,7 @@ function onMessage(socket, message) {
     socket.send('{"type":"authSuccess"}');
     return;
   }
-  const ofTeam = message.payload.room === "team:bench";
+  const ofTeam = message.id !== "crowd";
   if (ofTeam) readers.add(socket);
   socket.send('{"type":"subscribeSuccess"}');
   for (let i = 0; i < (ofTeam ? Number(tasks) : 1); i++) socket.send(`${head}1${tail}`);

@@ -15,7 +15,7 @@ from tornado.web import Application
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from bench.contenders.commands import obey, say
-from bench.message import HOLE, TEAM
+from bench.message import CROWD, HOLE
 
 BACKLOG = 1024
 
@@ -35,7 +35,7 @@ class Reader(WebSocketHandler):
         if request["type"] == "auth":
             await self.write_message('{"type":"authSuccess"}')
             return
-        is_of_team = request["payload"]["room"] == f"team:{TEAM}"
+        is_of_team = request["id"] != CROWD
         if is_of_team:
             self._readers.add(self)
         await self.write_message('{"type":"subscribeSuccess"}')
