@@ -14,6 +14,7 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tornado.httpserver import HTTPServer
@@ -105,6 +106,9 @@ class App:
         """Listen; without a store after DOOR_WAIT_S, answer 503 until it is there. Raises WrongSetting."""
         use_steady_time(IOLoop.current())
         store = make_store(self.settings)
+        _make_folder("STATE_DIR", self.settings.state_dir)
+        if self.settings.sqlite_path is not None:
+            _make_folder("DATABASE_URL", self.settings.sqlite_path.parent)
         sockets = open_sockets(self.settings)
         self.settings = dataclasses.replace(
             self.settings,
@@ -338,6 +342,14 @@ def use_steady_time(loop: IOLoop) -> None:
     beat and every look would stand still for that hour. Before anything is scheduled.
     """
     loop.time = asyncio.get_running_loop().time  # type: ignore[method-assign]
+
+
+def _make_folder(setting: str, folder: Path) -> None:
+    """Raises WrongSetting."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise WrongSetting(f"{setting}: the folder {folder} can't be made: {error.strerror}") from None
 
 
 async def _open(store: Store) -> None:

@@ -14,7 +14,7 @@ from dataclasses import Field, dataclass, field, fields
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 Network = IPv4Network | IPv6Network
 Language = Literal["zh", "en"]
@@ -79,20 +79,29 @@ def _path(text: str) -> Path:
     return Path(text).expanduser()
 
 
+def _parts_of(url: str) -> SplitResult | None:
+    """None where it is no address at all."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port if parts.scheme in ("http", "https") else None  # read, because it is checked only then
+    except ValueError:
+        return None
+    return parts
+
+
 def _http_url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+    parts = _parts_of(text)
+    schemes = ("http", "https")
+    if parts is None or parts.scheme not in schemes or not parts.hostname or parts.query or parts.fragment:
         raise ValueError("an address like https://api.example.com/v1")
     return text.rstrip("/")
 
 
 def _database_url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme == "sqlite" and parts.path.strip("/"):
-        return text
-    if parts.scheme in ("mongodb", "mongodb+srv") and parts.path.strip("/"):
-        return text
-    raise ValueError("mongodb://HOST/NAME or sqlite:///PATH")
+    parts = _parts_of(text)
+    if parts is None or parts.scheme not in ("sqlite", "mongodb", "mongodb+srv") or not parts.path.strip("/"):
+        raise ValueError("mongodb://HOST/NAME or sqlite:///PATH")
+    return text
 
 
 def _origins(text: str) -> tuple[str, ...]:

@@ -125,8 +125,11 @@ class Transport:
         if self._is_closed:
             return
         self._is_closed = True
-        self._calls.close()
-        self._downloads.close()
+        for client in (self._calls, self._downloads):
+            client.close()
+            # Closing a call that is under way sets the timer anew, and it would find nothing to serve.
+            if client._timeout is not None:
+                client.io_loop.remove_timeout(client._timeout)
         for future in self._under_way:
             future.cancel()
 

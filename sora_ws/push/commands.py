@@ -133,12 +133,12 @@ class Commands:
             self._fail(connection, request, "something went wrong here; try again")
 
     async def _dispatch(self, connection: Connection, request: Request) -> None:
+        if connection.identity is None and request.type not in BEFORE_AUTH:
+            raise Refused(ErrorCode.AUTH_REQUIRED, "send auth with your token first", retryable=True)
         command = self._commands.get(request.type)
         if command is None:
             known = ", ".join(self._commands)
             raise Refused(ErrorCode.UNKNOWN_TYPE, f"unknown type {request.type[:40]!r}; known are {known}")
-        if connection.identity is None and request.type not in BEFORE_AUTH:
-            raise Refused(ErrorCode.AUTH_REQUIRED, "send auth with your token first", retryable=True)
         await command(connection, request.id, request.payload)
 
     # --- the messages ---

@@ -103,6 +103,7 @@ class Connection:
         "put",
         "refusal_told_at",
         "refusals",
+        "stall_watched",
         "topics",
     )
 
@@ -140,6 +141,7 @@ class Connection:
         self.bucket = bucket
         self.bucket_at = self.heard_at
         self.refusals = 0
+        self.stall_watched = False  # a timer is set for the end of its patience
         self.refusal_told_at: float | None = None
 
     @property
@@ -241,6 +243,7 @@ class Connection:
 
     def lost(self) -> None:
         """The line is gone."""
+        self._parser = None
         if self.close_code is None:
             self.close_code = 1006
             self._listener.on_closing(self)

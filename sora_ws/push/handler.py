@@ -74,6 +74,8 @@ class Protocol(WebSocketProtocol13):
                 await stream.write(b"")  # the 101 has to leave first
             data = await _bytes_behind(stream)
         except StreamClosedError:
+            data = b""
+        if stream.closed():  # reset behind its own handshake, perhaps with messages in the same bytes
             handler.on_ws_connection_close()
             return
         stream.io_loop.remove_handler(stream.socket)

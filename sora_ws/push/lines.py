@@ -131,7 +131,9 @@ class Lines:
             connection.pong(data)
 
     def on_stalled(self, connection: Connection) -> None:
-        self._timers.at(self._time() + STALLED_S_MAX, connection, self._still_stalled)
+        if not connection.stall_watched:
+            connection.stall_watched = True
+            self._timers.at(self._time() + STALLED_S_MAX, connection, self._still_stalled)
 
     def may_speak(self, connection: Connection) -> bool:
         """Take one message off the connection's bucket; False where it is empty.
@@ -195,11 +197,13 @@ class Lines:
 
     def _still_stalled(self, connection: Connection) -> None:
         since = connection.stalled_since
+        connection.stall_watched = False
         if since is None or not connection.is_open:
             return
         if self._time() - since >= STALLED_S_MAX:
             connection.close(CloseCode.STUCK, "you read nothing")
         else:
+            connection.stall_watched = True
             self._timers.at(since + STALLED_S_MAX, connection, self._still_stalled)
 
     def _watch_expiry(self, connection: Connection) -> None:

@@ -188,6 +188,14 @@ def test_secrets_and_users_outlive_a_restart(start_server: StartServer) -> None:
         ({"JWT_SECRET": "secret"}, "JWT_SECRET"),
         ({"DATABASE_URL": "postgres://me:hunter2@localhost/x"}, "DATABASE_URL"),
         ({"DATABASE_URL": "mongodb://me:hunter2@local host:x/name"}, "DATABASE_URL"),
+        ({"DATABASE_URL": "mongodb://me:hunter2@[/x"}, "DATABASE_URL: write mongodb://HOST/NAME"),
+        ({"SORA_API_BASE_URL": "http://[x/v1"}, "SORA_API_BASE_URL"),
+        ({"PUBLIC_URL": "http://x:99999"}, "PUBLIC_URL is 'http://x:99999': write an address"),
+        ({"STATE_DIR": "/proc/nothing/here"}, "STATE_DIR: the folder /proc/nothing/here can't be made"),
+        (
+            {"DATABASE_URL": "sqlite:////proc/nothing/db"},
+            "DATABASE_URL: the folder /proc/nothing can't be made",
+        ),
         ({"HOST": "nowhere.invalid"}, "HOST is 'nowhere.invalid'"),
     ],
 )

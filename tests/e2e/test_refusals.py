@@ -107,7 +107,7 @@ async def test_ten_bad_messages_that_are_not_in_a_row(world: StartWorld) -> None
         for _ in range(2):
             for _ in range(9):
                 error_of(await say_raw(line, "x"), "BAD_MESSAGE")
-            error_of(await line.ask("nonsense"), "UNKNOWN_TYPE")
+            error_of(await line.ask("nonsense"), "AUTH_REQUIRED")
         await line.silence()
 
 
@@ -145,7 +145,6 @@ async def test_unknown_type_and_auth_required(world: StartWorld) -> None:
     """Both are answered with the id, and the connection stays."""
     async with world() as w:
         line = await w.line()
-        error_of(await line.ask("subscribe", id=1), "UNKNOWN_TYPE", id_=1)
         for type_ in (
             "subscribe_task",
             "unsubscribe_task",
@@ -156,7 +155,9 @@ async def test_unknown_type_and_auth_required(world: StartWorld) -> None:
             error_of(
                 await line.ask(type_, {"videoId": UNKNOWN, "room": "user"}, id=2), "AUTH_REQUIRED", id_=2
             )
+        error_of(await line.ask("subscribe", id=1), "AUTH_REQUIRED", id_=1)
         await line.auth()
+        error_of(await line.ask("subscribe", id=1), "UNKNOWN_TYPE", id_=1)
 
 
 @pytest.mark.gen_test(timeout=60)
@@ -360,6 +361,21 @@ async def close_code_after(w: World, raw: bytes) -> int:
     frame = answer.partition(b"\r\n\r\n")[2]
     assert frame[0] == 0x88, answer
     return int(struct.unpack_from(">H", frame, 2)[0])
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_reset_behind_the_own_handshake(world: StartWorld, caplog: pytest.LogCaptureFixture) -> None:
+    """Handshake, messages and reset at once: the line is gone, and the log has nothing to say of it."""
+    async with world() as w:
+        for _ in range(20):
+            sock = socket.create_connection(("127.0.0.1", w.app.settings.port))
+            sock.sendall(UPGRADE + text_frame({"type": "auth", "payload": {"token": token()}}) * 3)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sock.close()
+        line = await w.line("ada")
+        while (await line.ask("get_stats"))["payload"]["connectedClients"] > 1:
+            pass
+    assert "Uncaught" not in caplog.text
 
 
 @pytest.mark.gen_test(timeout=60)

@@ -203,3 +203,24 @@ def test_a_lost_line_is_told_once() -> None:
     assert ear.closing == [connection]
     assert wire.aborted
     assert wire.take() == []
+
+
+@pytest.mark.gen_test
+async def test_what_was_queued_dies_with_the_line() -> None:
+    """A line that is gone while a message waits handles none of those behind it."""
+    release = asyncio.Event()
+    begun: list[str] = []
+
+    class Slow(Ear):
+        def on_text(self, connection: Connection, text: str) -> asyncio.Task[object]:  # type: ignore[override]
+            begun.append(text)
+            return asyncio.ensure_future(release.wait())
+
+    connection, _, _ = open_line(ear=Slow())
+    data = from_client(Opcode.TEXT, b"first") + from_client(Opcode.TEXT, b"second")
+    receiving = asyncio.ensure_future(bring(connection, data))
+    await asyncio.sleep(0)
+    connection.abort()
+    release.set()
+    await receiving
+    assert begun == ["first"]
