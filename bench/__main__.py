@@ -24,18 +24,18 @@ def main() -> int:
     scale = SHORT if arguments.short else Scale()
     print(json.dumps(machine()), flush=True)
     results: list[Result] = []
-    try:
-        for row in arguments.rows or ROWS:
+    broken = False
+    for row in arguments.rows or ROWS:
+        try:
             with bench(max(*scale.memory, scale.crowd, scale.readers)) as made:
                 for result in ROWS[row](made, scale, arguments.only.split(",")):
                     print(result.json(), flush=True)
                     results.append(result)
-    except (Broken, Missing) as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
-    finally:
-        print(f"\n{table(results)}")
-    return 0
+        except (Broken, Missing) as error:
+            print(f"bench: {row}: {error}", file=sys.stderr)
+            broken = True
+    print(f"\n{table(results)}")
+    return 1 if broken else 0
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
  *
  * Opens CONNECTIONS to 127.0.0.1:PORT/ws, at most WINDOW of them on their way at a time. On each it
  * sends `auth` with a line of the file TOKENS, behind the answer the message SUBSCRIBE, and it is ready
- * when it has had REPLIES text messages. When all are ready one line of JSON says so.
+ * when it has had REPLIES text messages; told to try again it does so at once. When all are ready one line of JSON says so.
  *
  * Then each line "CHANGES SECONDS" on stdin starts a count of pushes, which ends when every line
  * has had CHANGES of them or the seconds are over, and is answered by one line of JSON. A push is
@@ -47,7 +47,7 @@ struct change {
 static struct line *lines;
 static char **tokens, *subscribe;
 static long token_count, connections, window, replies, port;
-static long opened, ready, lost;
+static long opened, ready, lost, refused;
 static int epoll;
 static char buffer[BUFFER];
 
@@ -164,11 +164,15 @@ static void on_text(struct line *line, const char *text, size_t size, int64_t no
         return;
     }
     if (memmem(text, size < 32 ? size : 32, "\"error\"", 7)) {
-        fprintf(stderr, "refused: %.*s\n", (int)size, text);
-        exit(1);
-    }
-    if (++line->texts == 1)
+        if (!memmem(text, size, "\"retryable\":true", 16)) {
+            fprintf(stderr, "refused: %.*s\n", (int)size, text);
+            exit(1);
+        }
+        refused++;
         send_frame(line, 1, subscribe, strlen(subscribe));
+        return;
+    }
+    if (++line->texts == 1) send_frame(line, 1, subscribe, strlen(subscribe));
     if (line->texts == replies) {
         line->state = READY;
         ready++;
@@ -306,8 +310,8 @@ int main(int argc, char **argv) {
         }
         if (!told && ready + lost == connections) {
             told = true;
-            printf("{\"ready\":%ld,\"lost_lines\":%ld,\"started_us\":%" PRId64 ",\"ready_us\":%" PRId64 "}\n",
-                   ready, lost, started_at, now_us());
+            printf("{\"ready\":%ld,\"lost_lines\":%ld,\"refused\":%ld,\"started_us\":%" PRId64 ",\"ready_us\":%" PRId64 "}\n",
+                   ready, lost, refused, started_at, now_us());
             fflush(stdout);
         }
         if (counting && (received >= wanted || now_us() > count_ends_at)) end_count();

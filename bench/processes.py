@@ -179,7 +179,7 @@ class Bench:
             "MAX_CONNECTIONS": "20000",
             "MAX_CONNECTIONS_PER_ADDRESS": "20000",
             "LANG": "C.UTF-8",
-            "LOG_LEVEL": "warning",
+            "LOG_LEVEL": "error",
         }
 
 
@@ -190,7 +190,7 @@ class Readers(Process):
     count: int = 0
 
     def ready(self) -> dict[str, Any]:
-        """When all are in: {"started_us", "ready_us", "lost_lines"}."""
+        """When all are in: {"started_us", "ready_us", "lost_lines", "refused"}."""
         return self.answer()
 
     def expect(self, changes: int, seconds: float) -> None:

@@ -53,8 +53,10 @@ def memory(bench: Bench, scale: Scale, who: Sequence[str]) -> Iterator[Result]:
     for _ in range(scale.fresh_rounds):
         for way in ways:
             for name in _but(who, "limit"):
-                grown = _growth(bench, name, way, scale.settle)
-                samples[name, way.what, "KB each"].append(grown / way.count / 1024)
+                growth = _growth(bench, name, way, scale.settle)
+                samples[name, way.what, "KB each"].append(growth.rss_bytes / way.count / 1024)
+                if growth.refused:
+                    samples[name, f"{way.what}: told to try again", "times"].append(growth.refused)
     yield from _results("memory", samples)
 
 
@@ -68,18 +70,24 @@ class _Way:
     subscribe: str
 
 
-def _growth(bench: Bench, name: str, way: _Way, settle: float) -> int:
+@dataclass(frozen=True, slots=True)
+class _Growth:
+    rss_bytes: int
+    refused: int
+
+
+def _growth(bench: Bench, name: str, way: _Way, settle: float) -> _Growth:
     contender = bench.contender(name)
     first = bench.readers(contender, 100, subscribe=way.subscribe)  # what they cost is no price of the others
     _all_in(first)
     before = contender.rss_bytes
     readers = bench.readers(contender, way.count, subscribe=way.subscribe, window=way.window)
-    _all_in(readers)
+    came = _all_in(readers)
     time.sleep(settle)
     grown = contender.rss_bytes - before
     for process in (first, readers, contender):
         bench.end(process)
-    return grown
+    return _Growth(grown, came["refused"])
 
 
 def fan_out(bench: Bench, scale: Scale, who: Sequence[str]) -> Iterator[Result]:

@@ -95,10 +95,10 @@ static void publish(long count, long together, long interval_us) {
     char frame[FRAME_MAX];
     int64_t begin = now_us(), seq = 0;
     for (long i = 0; i < count; i++) {
-        int64_t wait = i % together ? 0 : begin + i / together * interval_us - now_us();
-        if (interval_us && wait > 0) usleep(wait);
-        int64_t now = now_us();
-        seq = now > seq ? now : seq + 1;
+        int64_t due = interval_us ? begin + i / together * interval_us : now_us();
+        int64_t wait = due - now_us();
+        if (wait > 0) usleep(wait);
+        seq = due > seq ? due : seq + 1;
         size_t size = state_frame(frame, seq);
         for (int r = 0; r < reader_count; r++) push(readers[r], frame, size);
     }

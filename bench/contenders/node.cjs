@@ -49,8 +49,8 @@ function beat() {
   }
 }
 
-function broadcast() {
-  seq = Math.max(seq + 1, nowUs());
+function broadcast(dueUs) {
+  seq = Math.max(seq + 1, dueUs);
   const data = Buffer.from(`${head}${seq}${tail}`);
   for (const socket of readers) socket.send(data, { binary: false });
 }
@@ -58,10 +58,11 @@ function broadcast() {
 async function publish(count, together, intervalUs) {
   const begin = nowUs();
   for (let done = 0; done < count; done += together) {
-    const waitUs = begin + (done / together) * intervalUs - nowUs();
-    if (intervalUs && waitUs > 0) await new Promise((go) => setTimeout(go, waitUs / 1000));
+    const dueUs = intervalUs ? begin + (done / together) * intervalUs : nowUs();
+    const waitUs = dueUs - nowUs();
+    if (waitUs > 0) await new Promise((go) => setTimeout(go, waitUs / 1000));
     else await new Promise(setImmediate);
-    for (let i = 0; i < together; i++) broadcast();
+    for (let i = 0; i < together; i++) broadcast(dueUs);
   }
   console.log(JSON.stringify({ published: count }));
 }

@@ -15,6 +15,7 @@ from itertools import cycle
 
 from bench.contenders.commands import obey, say
 from bench.message import CROWD, example_tasks
+from sora_ws import logs
 from sora_ws.app import App
 from sora_ws.attendant import Attendant
 from sora_ws.media import MediaStore
@@ -40,6 +41,7 @@ class BenchedApp(App):
 
 async def main(task_count: int) -> None:
     settings, _ = Settings.load()
+    logs.configure(settings.log_format, settings.log_level)
     app = BenchedApp(settings)
     await app.start()
     await app.ready()
