@@ -35,7 +35,7 @@ lint: $(VENV)/installed-dev ## Check format, style, types and the directions of 
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
 
-bench: $(VENV)/installed ## Measure beside Node's ws, Tornado and a C loop, some 10 minutes; ROWS=… for some
+bench: $(VENV)/installed ## Measure beside Node's ws, Tornado and a C loop, some 20 minutes; ROWS=… for some
 	@$(VENV)/bin/python -m bench $(ROWS)
 
 clean: ## Remove the virtual environment and all that was built or cached
