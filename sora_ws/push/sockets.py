@@ -95,7 +95,7 @@ class SocketTransport:
         """Read on when the message is handled; a task exists only that long."""
         try:
             await handling
-        except BaseException:
+        except BaseException:  # also a cancel: a line that is not read on must not look alive
             connection.abort()
             raise
         self._is_reading = True
