@@ -183,7 +183,9 @@ def _download(requirement: str, options: list[str], into: Path) -> Path:
     command += [*(f"--platform={name}" for name in PLATFORMS), *options, requirement]
     # A venv made without pip has none, the Python that it was made from may have one.
     for python in (sys.executable, str(Path(sys.base_prefix, "bin", "python3"))):
-        done = subprocess.run([python, "-m", *command], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [python, "-m", *command], capture_output=True, text=True, check=False, timeout=300
+        )
         if done.returncode == 0:
             break
     else:

@@ -15,7 +15,8 @@ from pathlib import Path
 from tests.services import missing
 
 CACHE = Path(__file__).parents[2] / ".cache"
-INSTALL_TIMEOUT_S = 1_800
+INSTALL_TIMEOUT_S = 360
+_failures: dict[str, str] = {}  # an index that can't be reached is waited for once a run, not by each test
 
 
 def installed(name: str, install: Callable[[Path], None]) -> Path:
@@ -23,6 +24,8 @@ def installed(name: str, install: Callable[[Path], None]) -> Path:
 
     Skips the test, or fails it in CI, where the installation fails.
     """
+    if name in _failures:
+        missing(_failures[name])
     folder = CACHE / name
     with _lock(CACHE / f"{name}.lock"):
         done = folder / ".complete"
@@ -33,9 +36,11 @@ def installed(name: str, install: Callable[[Path], None]) -> Path:
         try:
             install(folder)
         except subprocess.CalledProcessError as error:
-            missing(f"{name} can't be installed: {error.stderr[-500:]}")
+            _failures[name] = f"{name} can't be installed: {error.stderr[-500:]}"
+            missing(_failures[name])
         except (OSError, subprocess.TimeoutExpired) as error:
-            missing(f"{name} can't be installed: {error}")
+            _failures[name] = f"{name} can't be installed: {error}"
+            missing(_failures[name])
         done.touch()
     return folder
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -117,13 +118,20 @@ def test_a_taken_port_is_one_line(command: str, own: CommandLine, simulator: str
     assert port in refused.complaint
 
 
+def wait_until_started(process: subprocess.Popen[str]) -> None:
+    """The first password is the last that a start prints."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("password: "):
+            return
+    pytest.fail(f"it ended with {process.wait(GUARD_S)} instead of starting")
+
+
 def test_ctrl_c_ends_a_server_with_0(own: CommandLine) -> None:
     """Ctrl-C is the way to end a server by hand; it takes its leave and says nothing wrong."""
     own.settings = {**own.settings, "PORT": str(free_port()), "DRAIN_SECONDS": "0", "LOG_LEVEL": "error"}
     process = own.start("serve")
-    assert process.stdout is not None
-    while not process.stdout.readline().startswith("password: "):
-        pass
+    wait_until_started(process)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=GUARD_S)
     assert process.returncode == 0
@@ -135,9 +143,7 @@ def test_serve_logs_by_its_settings(own: CommandLine, tmp_path: Path) -> None:
     file = tmp_path / "sora-ws.env"
     file.write_text(f"PROT=1\nPORT={free_port()}\nLOG_FORMAT=json\nDRAIN_SECONDS=0\n")
     process = own.start("serve", "--config", str(file))
-    assert process.stdout is not None
-    while not process.stdout.readline().startswith("password: "):
-        pass
+    wait_until_started(process)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=GUARD_S)
     assert "did you mean PORT?" in json.loads(err.splitlines()[0])["message"]

@@ -66,7 +66,7 @@ def _debootstrap(target: Path) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         tree = Path(scratch) / "tree"
         command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", str(tree), mirror]
-        made = subprocess.run(command, check=False, capture_output=True, text=True)
+        made = subprocess.run(command, check=False, capture_output=True, text=True, timeout=360)
         if made.returncode:
             raise RuntimeError(f"debootstrap failed:\n{made.stdout[-2000:]}{made.stderr[-2000:]}")
         (tree / "etc/hostname").write_text("sora-ws-test\n")
