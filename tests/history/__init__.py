@@ -1,0 +1,1 @@
+"""Whole histories under faults, and the checker that judges them."""

@@ -1,0 +1,286 @@
+"""The users of a history: they create tasks, watch them, come back when they are dropped.
+
+All that they send and hear goes into their journal. They live in a thread of their own, so that
+whoever stages the faults may block.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import random
+import threading
+import time
+import uuid
+from collections.abc import Coroutine, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+import jwt
+from tornado.httpclient import AsyncHTTPClient, HTTPRequest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import WebSocketException
+
+from tests.history.journal import Journal
+
+GUARD_S: Final = 120.0  # of whatever somebody waits for
+CALL_S: Final = 20.0
+TOLD_S: Final = 15.0
+AGAIN_S: Final = 0.1
+TOKEN_S: Final = 24 * 3600  # whatever hours a clock is stepped by
+CANCEL_EVERY: Final = 7
+LATER: Final = frozenset({None, 429, 503, 507})  # answers to a create that is to be sent again
+ENDED: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
+
+T = TypeVar("T")
+
+
+@dataclass(eq=False)
+class Watcher:
+    """Watches all of a user's tasks: by the user's room, or each by its id.
+
+    `owed` are the tasks whose end its open line has yet to be told.
+    """
+
+    user: str
+    by_room: bool
+    socket: ClientConnection | None = None
+    joined_at: float | None = None
+    owed: set[str] = field(default_factory=set)
+
+
+class Clients:
+    """Users of one server. Whatever is waited for here ends in time, or by an AssertionError."""
+
+    def __init__(
+        self, port: int, secret: str, journal: Journal, users: Iterable[str] = ("ada", "bob")
+    ) -> None:
+        self._address = f"127.0.0.1:{port}"
+        exp = int(time.time()) + TOKEN_S
+        self._tokens = {user: jwt.encode({"sub": user, "exp": exp}, secret, "HS256") for user in users}
+        self._journal = journal
+        self._lines = itertools.count(1)
+        self._count = itertools.count(1)
+        self._live: dict[str, str] = {}  # the owner by task
+        self.answers: list[tuple[float, int | None, float]] = []  # to creates: at, status, seconds it took
+        self._watchers = [Watcher(user, by_room) for user in self._tokens for by_room in (True, False)]
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._running: set[asyncio.Task[Any]] = set()
+        self._faults: list[BaseException] = []
+        self._news = asyncio.Event()
+
+    # --- for whoever stages the faults ---
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._thread.start()
+        self._wait_for(self._watch_all())
+
+    def create(self, count: int) -> list[str]:
+        """Create tasks at once, each sent again until it is accepted; their ids."""
+        return self._wait_for(self._create_all(count))
+
+    def begin(self, count: int) -> None:
+        """The same, without waiting for it."""
+        self._loop.call_soon_threadsafe(lambda: self._go(self._create_all(count)))
+
+    def settle(self) -> None:
+        """Returns when every task has ended and all who watch have heard so, or could have long ago."""
+        self._wait_for(self._settle())
+
+    def stop(self) -> None:
+        """Leave. May be called twice."""
+        if self._thread.is_alive():
+            self._wait_for(self._leave())
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(CALL_S)
+
+    def _wait_for(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(asyncio.wait_for(work, GUARD_S), self._loop).result()
+
+    def _go(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = self._loop.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._faults.append(error)
+
+    async def _leave(self) -> None:
+        running = list(self._running)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    # --- watching ---
+
+    async def _watch_all(self) -> None:
+        for watcher in self._watchers:
+            self._go(self._watch(watcher))
+
+    async def _watch(self, watcher: Watcher) -> None:
+        while True:
+            try:
+                url = f"ws://{self._address}/ws"
+                async with connect(
+                    url, open_timeout=CALL_S, close_timeout=CALL_S, compression=None
+                ) as socket:
+                    await self._listen(watcher, socket)
+            except (OSError, WebSocketException):  # nobody there: the server is dead, or dies
+                pass
+            await asyncio.sleep(random.uniform(0, AGAIN_S))
+
+    async def _listen(self, watcher: Watcher, socket: ClientConnection) -> None:
+        """One line, from its `auth` to its end."""
+        line, by = f"line {next(self._lines)}", "server"
+        await self._say(socket, "auth", token=self._tokens[watcher.user])
+        welcome = json.loads(await asyncio.wait_for(socket.recv(), CALL_S))
+        assert welcome["type"] == "authSuccess", welcome
+        self._journal.write("opened", line=line, user=watcher.user)
+        watcher.socket = socket
+        try:
+            await self._subscribe(watcher, socket)
+            async for text in socket:
+                message = json.loads(text)
+                if message["type"] != "heartbeat":
+                    self._journal.write("heard", line=line, message=message)
+                    self._note(watcher, message["type"], message["payload"])
+        except asyncio.CancelledError:
+            by = "client"
+            raise
+        finally:
+            watcher.socket, watcher.joined_at, watcher.owed = None, None, set()
+            self._news.set()
+            self._journal.write("closed", line=line, by=by)
+
+    async def _subscribe(self, watcher: Watcher, socket: ClientConnection) -> None:
+        if watcher.by_room:
+            await self._say(socket, "subscribe_room", room="user")
+            return
+        for task in [task for task, owner in self._live.items() if owner == watcher.user]:
+            await self._say(socket, "subscribe_task", videoId=task)
+
+    def _note(self, watcher: Watcher, kind: str, payload: dict[str, Any]) -> None:
+        match kind:
+            case "subscribeSuccess" if "room" in payload:
+                watcher.joined_at = time.monotonic()
+            case "subscribeSuccess" | "taskProgress":
+                watcher.owed.add(payload["videoId"])
+            case "taskCompleted" | "taskFailed":
+                watcher.owed.discard(payload["videoId"])
+                self._live.pop(payload["videoId"], None)
+                self._news.set()
+
+    async def _say(self, socket: ClientConnection, kind: str, **payload: str) -> None:
+        await socket.send(json.dumps({"type": kind, "payload": payload}))
+
+    # --- creating ---
+
+    async def _create_all(self, count: int) -> list[str]:
+        return await asyncio.gather(*(self._create() for _ in range(count)))
+
+    async def _create(self) -> str:
+        number = next(self._count)
+        user = [*self._tokens][number % len(self._tokens)]
+        prompt = uuid.uuid4().hex
+        asked_at = time.monotonic()
+        while (task := await self._ask_for(user, prompt)) is None:
+            assert time.monotonic() < asked_at + GUARD_S, f"nobody accepted {prompt!r}"
+            await asyncio.sleep(AGAIN_S)
+        self._live[task] = user
+        await self._tell_watchers(user, task, asked_at)
+        if number % CANCEL_EVERY == 0:
+            self._go(self._cancel(user, task))
+        return task
+
+    async def _ask_for(self, user: str, prompt: str) -> str | None:
+        """One create; the task's id where it was accepted."""
+        self._journal.write("asked", user=user, prompt=prompt)
+        began = time.monotonic()
+        status, body = await self._call(user, "POST", "/api/videos", {"prompt": prompt}, key=prompt)
+        took = time.monotonic() - began
+        task: str | None = body["videoId"] if status == 202 else None
+        self._journal.write("answered", user=user, prompt=prompt, status=status, took_s=took, videoId=task)
+        self.answers.append((began, status, took))
+        assert status == 202 or status in LATER, (status, body)
+        return task
+
+    async def _tell_watchers(self, user: str, task: str, asked_at: float) -> None:
+        for watcher in self._watchers:
+            if watcher.user != user:
+                continue
+            if watcher.by_room:
+                if watcher.joined_at is not None and watcher.joined_at < asked_at and task in self._live:
+                    watcher.owed.add(task)
+            elif watcher.socket is not None:
+                with suppress(WebSocketException):  # its line is over; the next one subscribes all that live
+                    await self._say(watcher.socket, "subscribe_task", videoId=task)
+
+    async def _cancel(self, user: str, task: str) -> None:
+        await asyncio.sleep(random.uniform(0, 1))
+        await self._call(user, "POST", f"/api/videos/{task}/cancel")
+
+    # --- the end ---
+
+    async def _settle(self) -> None:
+        while await self._look_at_all():
+            await asyncio.sleep(AGAIN_S)
+            if self._faults:
+                raise self._faults[0]
+        with suppress(TimeoutError):  # the checker says who was not told
+            await asyncio.wait_for(self._until_told(), TOLD_S)
+        await self._look_at_all()
+
+    async def _until_told(self) -> None:
+        while any(watcher.owed for watcher in self._watchers):
+            self._news.clear()
+            await self._news.wait()
+
+    async def _look_at_all(self) -> bool:
+        """Whether one of all tasks lives, or not all could be seen."""
+        lives = False
+        for user in self._tokens:
+            cursor: str | None = ""
+            while cursor is not None:
+                asked_at = time.monotonic()
+                query = f"?limit=100{f'&cursor={cursor}' if cursor else ''}"
+                status, page = await self._call(user, "GET", f"/api/videos{query}")
+                if status != 200:
+                    return True
+                for task in page["items"]:
+                    self._journal.write("found", user=user, asked_at=asked_at, task=task)
+                    lives = lives or task["status"] not in ENDED
+                cursor = page["nextCursor"]
+        return lives
+
+    async def _call(
+        self, user: str, method: str, path: str, body: Any = None, key: str | None = None
+    ) -> tuple[int | None, Any]:
+        """Status and JSON of an answer; None where there was none."""
+        headers = {"Authorization": f"Bearer {self._tokens[user]}", "Content-Type": "application/json"}
+        if key is not None:
+            headers["Idempotency-Key"] = key
+        data = None if method == "GET" else json.dumps(body or {})
+        request = HTTPRequest(
+            f"http://{self._address}{path}",
+            method,
+            headers,
+            data,
+            request_timeout=CALL_S,
+            connect_timeout=CALL_S,
+        )
+        client = AsyncHTTPClient(force_instance=True)
+        try:
+            answer = await client.fetch(request, raise_error=False)
+        except OSError:
+            return None, None
+        finally:
+            client.close()
+        if answer.code == 599:
+            return None, None
+        return answer.code, json.loads(answer.body)

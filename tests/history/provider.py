@@ -1,0 +1,57 @@
+"""The provider of a history: a real HTTP server in its own process, which outlives every server.
+
+    python -m tests.history.provider PORT JOURNAL RESET_EVERY
+
+It writes down each call and each job. Every `RESET_EVERY`th create makes its job and breaks the line
+off instead of answering, so that nobody can tell what became of it; 0 for none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.backends.dialects import DialectServer, Request
+from tests.backends.jobs import Dialect, Job, Jobs
+from tests.history.journal import Journal
+
+
+class WrittenJobs(Jobs):
+    """Jobs that are written down."""
+
+    def __init__(self, journal: Journal, reset_every: int) -> None:
+        super().__init__(Dialect())
+        self._journal = journal
+        self._reset_every = reset_every
+
+    def create(self, order: dict[str, Any]) -> Job:
+        job = super().create(order)
+        self._journal.write("job", prompt=order["prompt"], job=job.id)
+        if self._reset_every:
+            is_next = len(self.all) % self._reset_every == self._reset_every - 1
+            self.dialect.creates = "reset" if is_next else "any"
+        return job
+
+
+class WritingServer(DialectServer):
+    """Writes every call down."""
+
+    def __init__(self, journal: Journal, reset_every: int) -> None:
+        super().__init__()
+        self.jobs = WrittenJobs(journal, reset_every)
+        self._journal = journal
+
+    def record(self, request: Request) -> None:
+        self._journal.write("called", method=request.method, path=request.path)
+
+
+async def main(port: int, journal: Path, reset_every: int) -> None:
+    await WritingServer(Journal(journal), reset_every).start(port)
+    print("ready", flush=True)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])))

@@ -1,0 +1,138 @@
+"""One history, staged: a server process, its provider, its users, and what the checker says of it all."""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.history.checker import Violation, judge
+from tests.history.clients import Clients
+from tests.history.journal import Journal, doubles, read
+from tests.server import Server, free_port
+
+SECRET: Final = "a secret of tests, of more than 32 bytes"
+CHECKOUT: Final = Path(__file__).parents[2]
+GUARD_S: Final = 60.0
+PROBE_EVERY_S: Final = 0.02
+QUICK: Final = {
+    "SORA_POLL_INTERVAL": "300",
+    "SORA_POLL_MIN_INTERVAL": "100",
+    "MAX_TASKS_PER_USER": "100000",
+    "DRAIN_SECONDS": "0",
+    "JWT_SECRET": SECRET,
+}
+
+
+@dataclass
+class Run:
+    """The server may be killed, hurt and started again; then `verdict`."""
+
+    folder: Path
+    server: Server
+    clients: Clients
+
+    def until_dead(self) -> int:
+        """Returns when the server has died by itself: its exit status."""
+        assert self.server.process is not None
+        status = self.server.process.wait(GUARD_S)
+        self.server.kill()
+        return status
+
+    def verdict(self) -> list[Violation]:
+        """What was broken, when all has settled and everybody has left."""
+        self.clients.settle()
+        return self.so_far()
+
+    def so_far(self) -> list[Violation]:
+        """The same, of a history that is over, settled or not."""
+        self.clients.stop()
+        journals = (read(self.folder / name) for name in ("clients", "provider"))
+        return judge([*itertools.chain(*journals), *doubles(self.server.log)])
+
+
+@contextmanager
+def a_run(folder: Path, *, reset_every: int = 0, started: bool = True, **settings: str) -> Iterator[Run]:
+    """A history of its own, over SQLite where no DATABASE_URL is among the settings.
+
+    `reset_every`: of the provider's creates, how many make a job and break off.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        port = free_port()
+        command = [sys.executable, "-m", "tests.history.provider", str(port), str(folder / "provider")]
+        provider = stack.enter_context(
+            subprocess.Popen([*command, str(reset_every)], cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
+        )
+        stack.callback(provider.kill)
+        assert provider.stdout is not None
+        assert provider.stdout.readline() == "ready\n"
+        settings = QUICK | {"SORA_API_BASE_URL": f"http://127.0.0.1:{port}/v1"} | settings
+        server = Server(folder / "state", settings)
+        stack.callback(server.kill)
+        journal = Journal(folder / "clients")
+        stack.callback(journal.close)
+        clients = Clients(server.port, SECRET, journal)
+        stack.callback(clients.stop)
+        if started:
+            server.start()
+            clients.start()
+        yield Run(folder, server, clients)
+
+
+class Lag:
+    """How long a server takes for an answer that needs nothing but its loop; worst first in `worst_ms`."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._probe, daemon=True)
+        self.took_ms: list[float] = []
+
+    def __enter__(self) -> Lag:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(GUARD_S)
+
+    @property
+    def worst_ms(self) -> float:
+        return max(self.took_ms, default=0.0)
+
+    def _probe(self) -> None:
+        line = http.client.HTTPConnection("127.0.0.1", self._port, timeout=GUARD_S)
+        while not self._over.wait(PROBE_EVERY_S):
+            began = time.monotonic()
+            try:
+                line.request("GET", "/healthz")
+                line.getresponse().read()
+            except (OSError, http.client.HTTPException):
+                line.close()
+            else:
+                self.took_ms.append((time.monotonic() - began) * 1000)
+
+
+def until(holds: Callable[[], bool], guard_s: float = GUARD_S) -> float:
+    """Returns when it holds: the seconds that it took. Looked at often, as nothing tells of it."""
+    began = time.monotonic()
+    while not holds():
+        assert time.monotonic() < began + guard_s, "it never came to hold"
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+def is_ready(server: Server) -> bool:
+    """Whether the server takes new work."""
+    with suppress(OSError):
+        return server.request("GET", "/readyz").status == 200
+    return False
