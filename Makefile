@@ -17,7 +17,7 @@ UNIT          := /etc/systemd/system/sora-ws.service
 ENV_FILE      := /etc/sora-ws/sora-ws.env
 COMMAND       := /usr/local/bin/sora-ws
 
-.PHONY: help run test lint bench install uninstall clean
+.PHONY: help run test lint bench autobahn install uninstall clean
 
 help: ## Show this
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 16
@@ -37,6 +37,9 @@ lint: $(VENV)/installed-dev ## Check format, style, types and the directions of 
 
 bench: $(VENV)/installed ## Measure beside Node's ws, Tornado and a C loop, some 20 minutes; ROWS=… for some
 	@$(VENV)/bin/python -m bench $(ROWS)
+
+autobahn: $(VENV)/installed-test ## Hold the frames against Autobahn's suite, compression too, by each transport
+	@$(VENV)/bin/python -m tests.autobahn
 
 clean: ## Remove the virtual environment and all that was built or cached
 	@rm -rf $(VENV) .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -12,8 +12,9 @@ import pytest
 from sora_ws.settings import Settings, setting_name
 from tests.server import Server
 
-for setting in fields(Settings):
-    os.environ.pop(setting_name(setting), None)  # nobody's own settings reach a test
+for name in map(setting_name, fields(Settings)):
+    if name != "WS_TRANSPORT":  # this one says over which transport all tests run
+        os.environ.pop(name, None)  # nobody's own settings reach a test
 
 pytest_plugins = ["tests.backends.fixtures"]
 

@@ -20,6 +20,7 @@ from typing import Any
 START_GUARD_S = 60.0
 STOP_GUARD_S = 60.0
 
+KEPT = ("PATH", "HOME", "TMPDIR", "WS_TRANSPORT")
 FAST = {
     "SORA_SIMULATOR_SECONDS": "1",
     "SORA_POLL_INTERVAL": "1000",
@@ -70,7 +71,7 @@ class Server:
 
     @property
     def environment(self) -> dict[str, str]:
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+        kept = {name: os.environ[name] for name in KEPT if name in os.environ}
         return kept | FAST | {"STATE_DIR": str(self.state), "PORT": str(self.port)} | self.settings
 
     def start(self, *, wait: bool = True) -> Server:

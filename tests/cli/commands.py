@@ -43,7 +43,7 @@ class CommandLine:
 
     @property
     def environment(self) -> dict[str, str]:
-        python = {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
+        python = {name: os.environ[name] for name in ("PATH", "TMPDIR", "WS_TRANSPORT") if name in os.environ}
         return python | {"HOME": str(self.home), "LANG": "C.UTF-8"} | dict(self.settings)
 
     def run(self, *arguments: str, stdin: str = "", **settings: str) -> Result:

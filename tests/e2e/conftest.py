@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.world import StartWorld, a_world
+from tests.e2e.world import TRANSPORT, StartWorld, a_world
 from tests.mongod import Mongod, mongod
 
 __all__ = ["mongod"]
@@ -25,8 +25,8 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def transport() -> str:
-    """How open lines are served; the tests of the protocol are parametrised over both ways."""
-    return "fast"
+    """How open lines are served, by WS_TRANSPORT; tests of the protocol are parametrised over both ways."""
+    return TRANSPORT
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -29,6 +30,7 @@ from tests.backends.jobs import Dialect
 
 SECRET: Final = "a secret of tests, of more than 32 bytes"
 GUARD_S: Final = 20.0
+TRANSPORT: Final = os.environ.get("WS_TRANSPORT", "fast")
 
 
 def token(user: str = "ada", *, lives_s: float = 3600, **claims: Any) -> str:
@@ -187,6 +189,7 @@ async def a_world(
             "STATE_DIR": str(state),
             "PORT": "0",
             "JWT_SECRET": SECRET,
+            "WS_TRANSPORT": TRANSPORT,
             "SORA_API_BASE_URL": base_url,
             "SORA_POLL_INTERVAL": "200",
             "SORA_POLL_MIN_INTERVAL": "50",
