@@ -30,6 +30,7 @@ from sora_ws.listening import open_sockets, raise_open_files
 from sora_ws.media import FileMedia, Links, MediaStore
 from sora_ws.poller import Poller
 from sora_ws.provider import VideoProvider
+from sora_ws.provider.limiter import BREAK_MAX_S, LimitedVideos, Limiter
 from sora_ws.provider.openai_videos import OpenAIVideos
 from sora_ws.provider.simulator import Simulator
 from sora_ws.push.commands import Commands
@@ -187,7 +188,8 @@ class App:
         media = FileMedia(self.settings.state_dir / "media")
         await media.sweep()
 
-        attendant, service = self._tasks(store, media, await self._provider(), hub)
+        provider = await self._provider()
+        service = self._tasks(store, media, provider, hub)
         stats = self._push(store, hub, service, tokens)
         await self._watch_for_disabled(store, tokens)
         context = RestContext(
@@ -201,13 +203,11 @@ class App:
             stats=stats,
             clock=self._clock,
             readiness=lambda: self._readiness(store),
-            provider_trouble=lambda: attendant.trouble,
+            provider_trouble=lambda: provider.trouble,
         )
         await self._serve(routes(context))
 
-    def _tasks(
-        self, store: Store, media: MediaStore, provider: VideoProvider, hub: Hub
-    ) -> tuple[Attendant, VideoService]:
+    def _tasks(self, store: Store, media: MediaStore, provider: LimitedVideos, hub: Hub) -> VideoService:
         """What looks after tasks, started, and what users do with them."""
         settings = self.settings
         writer = TaskWriter(store, self._clock, hub.publish)
@@ -220,7 +220,7 @@ class App:
             clock=self._clock,
             patience=self._patience,
         )
-        self._poller = Poller(store, attendant, self._clock)
+        self._poller = Poller(store, attendant, provider, self._clock)
         self._service = service = VideoService(
             store=store,
             writer=writer,
@@ -232,7 +232,7 @@ class App:
             simulated=settings.simulates,
         )
         self._poller.start()
-        return attendant, service
+        return service
 
     def _push(
         self, store: Store, hub: Hub, service: VideoService, tokens: Tokens
@@ -271,9 +271,10 @@ class App:
         self._stack.callback(lines.stop)
         return stats
 
-    async def _provider(self) -> VideoProvider:
-        """The provider that the settings name, or the simulator on a port of its own."""
+    async def _provider(self) -> LimitedVideos:
+        """The provider that the settings name, or the simulator on a port of its own, and its limiter."""
         settings = self.settings
+        first_s, longest_s = settings.sora_poll_min_interval / 1000, settings.sora_poll_interval / 1000
         if settings.sora_api_base_url is not None:
             provider = make_provider(settings)
         else:
@@ -281,7 +282,7 @@ class App:
             provider = OpenAIVideos(await simulator.start(), None)
             self._stack.push_async_callback(simulator.stop)
         self._stack.push_async_callback(provider.close)
-        return provider
+        return LimitedVideos(provider, Limiter(first_s, min(longest_s, BREAK_MAX_S)))
 
     async def _serve(self, handlers: list[Any]) -> None:
         if self._server is None or self._lines is None:

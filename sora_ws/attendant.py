@@ -49,11 +49,7 @@ IMAGE_GONE: Final = Failure(
 
 
 class Attendant:
-    """Takes one task one step further; never raises for what a provider answers.
-
-    `held_until` (ms) is when the provider wants to hear from us again, `trouble` what is
-    wrong with it, None while it answers.
-    """
+    """Takes one task one step further; never raises for what a provider answers."""
 
     def __init__(
         self,
@@ -74,8 +70,6 @@ class Attendant:
         self._now = clock
         self._patience = patience
         self._stops = asyncio.Semaphore(STOPS_AT_ONCE)
-        self.held_until = 0
-        self.trouble: str | None = None
 
     async def advance(self, task: Task) -> tuple[Task, tuple[str, ...] | None]:
         """Submit the task or look at it. Addresses come with it when there is a video to fetch."""
@@ -134,7 +128,6 @@ class Attendant:
             return await self._change_live(sent, lambda task, now: task.fail(failure, now))
         except OutcomeUnknown as error:
             return await self._unknown_outcome(sent, str(error))
-        self._recovered()
         return await self._accept(sent, job.id, job.seen)
 
     async def _accept(self, task: Task, job_id: str, seen: Observation) -> Task:
@@ -177,7 +170,6 @@ class Attendant:
             return await self._missing(task, error), None
         except Unavailable as error:
             return await self._postpone(task, error), None
-        self._recovered()
 
         def change(task: Task, now: int) -> Task:
             after = task.observe(supplement(seen, task, now), now)
@@ -224,14 +216,8 @@ class Attendant:
         return await self._change_live(task, change)
 
     async def _postpone(self, task: Task, error: Unavailable) -> Task:
-        """Not the task's fault: it waits, and where the provider asks for it, all do."""
-        if self.trouble is None:
-            level = logging.ERROR if error.is_configuration else logging.WARNING
-            log.log(level, "the provider is in trouble: %s", error, extra={"action": "provider_trouble"})
-        self.trouble = str(error)
+        """Not the task's fault: it waits."""
         retry_after = int((error.retry_after_s or 0) * 1000)
-        if error.holds_all:
-            self.held_until = max(self.held_until, self._now() + max(retry_after, self._rhythm.min_ms))
         return await self._wait_longer(task, self._rhythm.max_ms if error.is_configuration else retry_after)
 
     async def _wait_longer(self, task: Task, least_ms: int = 0) -> Task:
@@ -244,11 +230,6 @@ class Attendant:
 
     def _backoff(self, failures: int, least_ms: int = 0) -> int:
         return self._rhythm.backoff(failures, random.random(), least_ms)  # noqa: S311 -- jitter
-
-    def _recovered(self) -> None:
-        if self.trouble is not None:
-            log.info("the provider answers again", extra={"action": "provider_recovered"})
-            self.trouble = None
 
     async def stop_job(self, job_id: str) -> None:
         """Tell the provider that nobody wants the job any more; it may be unable to stop it.

@@ -8,6 +8,7 @@ was lost with a process is due in the store and found there by the next one.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import logging
 from collections.abc import Callable, Coroutine
@@ -16,6 +17,8 @@ from typing import Final
 from tornado.ioloop import PeriodicCallback
 
 from sora_ws.attendant import Attendant
+from sora_ws.provider import ProviderError
+from sora_ws.provider.limiter import LimitedVideos
 from sora_ws.store import StoreError, TaskStore
 from sora_ws.task import State, Task
 
@@ -45,7 +48,7 @@ class _Lane:
 
     def enter(self, now: int) -> Task | None:
         """The longest due task, in a place that it has until `leave`."""
-        if not self._room or not self._waiting or self._waiting[0][0] > now:
+        if not self._room or not self.is_due(now):
             return None
         self._room -= 1
         return heapq.heappop(self._waiting)[2]
@@ -53,20 +56,29 @@ class _Lane:
     def leave(self) -> None:
         self._room += 1
 
+    def is_due(self, now: int) -> bool:
+        """A task's time has come."""
+        return bool(self._waiting) and self._waiting[0][0] <= now
+
     def is_behind(self, now: int) -> bool:
         """A task is due and there is no place for it."""
-        return not self._room and bool(self._waiting) and self._waiting[0][0] <= now
+        return not self._room and self.is_due(now)
 
 
 class Poller:
     """Gives each due task to the attendant.
 
     Looks, creates and downloads have a limit each, so that none that hangs starves the others.
+    While the provider's limiter holds them back they stay where they are, and cost the store nothing.
     """
 
-    def __init__(self, store: TaskStore, attendant: Attendant, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, store: TaskStore, attendant: Attendant, provider: LimitedVideos, clock: Callable[[], int]
+    ) -> None:
         self._store = store
         self._attendant = attendant
+        self._provider = provider
+        self._limiter = provider.limiter
         self._now = clock
         self._beat = PeriodicCallback(self._tick, TICK_MS)
         self._creates = _Lane(CREATES_MAX)
@@ -102,15 +114,30 @@ class Poller:
 
     def _tick(self) -> None:
         now = self._now()
-        if now < self._attendant.held_until:
+        if self._limiter.held_s:
             return
         has_room = len(self._looks) < BATCH or not self._looks.is_behind(now)
         if now >= self._ask_at and not self._asking and has_room:
             self._asking = True
             self._start(self._ask())
-        for lane in (self._creates, self._looks):
-            while (task := lane.enter(now)) is not None:
-                self._start(self._attend(task, lane))
+        if self._limiter.trusts:
+            self._start_due(self._creates, now)
+        elif self._creates.is_due(now) and not self._looks.is_due(now) and self._limiter.wants_check:
+            self._start(self._check())
+        if self._limiter.lets_look:
+            self._start_due(self._looks, now, 1 if self._limiter.lets_one else LOOKS_MAX)
+
+    def _start_due(self, lane: _Lane, now: int, most: int = CREATES_MAX) -> None:
+        for _ in range(most):
+            task = lane.enter(now)
+            if task is None:
+                return
+            self._start(self._attend(task, lane))
+
+    async def _check(self) -> None:
+        """Creates wait for a good word of the provider, and there is no job to ask for."""
+        with contextlib.suppress(ProviderError):  # its limiter has heard it
+            await self._provider.check()
 
     async def _ask(self) -> None:
         """Take the tasks that come due before the store is asked again."""

@@ -26,8 +26,8 @@ class Unavailable(ProviderError):
     """Not the task's fault, and nothing has happened there: try again later.
 
     `retry_after_s` is how long the provider asks to be left alone, None where it does not say.
-    `holds_all` is true where that holds for every task (429). `is_configuration` is true where
-    an operator has to act first (401, 403).
+    `holds_all` is true where that holds for every task: a 429, or a server in trouble that asks
+    for time. `is_configuration` is true where an operator has to act first (401, 403).
     """
 
     def __init__(

@@ -102,10 +102,12 @@ class AnswerReader:
     def unavailable(self, answer: Answer, now: float) -> Unavailable:
         """The error for an answer that tells nothing of the job. `now` in s since the epoch."""
         reason = reason_of(object_of(answer.body))
+        wait_s = retry_after_s(answer.headers, now)
+        asks_for_time = wait_s is not None and (answer.status >= 500 or answer.status in (408, 425))
         return Unavailable(
             self.said(answer, reason),
-            retry_after_s=retry_after_s(answer.headers, now),
-            holds_all=answer.status == 429,
+            retry_after_s=wait_s,
+            holds_all=answer.status == 429 or asks_for_time,
             is_configuration=answer.is_redirect
             or answer.status in (401, 402, 403)
             or (answer.status == 400 and failures.needs_operator(reason)),
@@ -132,7 +134,8 @@ class AnswerReader:
         status = answer.status
         if status == 429 and failures.needs_operator(reason):
             return Refused(failures.of_refusal(status, reason, self._key))
-        if answer.is_redirect or status in (425, 429, 503):
+        is_locked_out = status in (401, 403) and not failures.is_blocked(reason)
+        if answer.is_redirect or is_locked_out or status in (425, 429, 503):
             return self.unavailable(answer, now)
         if status == 408 or not 400 <= status < 500:
             return OutcomeUnknown(self.said(answer, reason))

@@ -21,7 +21,6 @@ CALL_TIMEOUT_S: Final = 30.0
 CREATE_TIMEOUT_S: Final = 120.0  # proxies pass the whole of it on before they answer
 STALL_TIMEOUT_S: Final = 120.0  # proxies fetch the whole video before they send its first byte
 CANNOT_BE_DELETED: Final = frozenset({400, 404, 405, 410, 422, 501})
-GATEWAY_ERRORS: Final = frozenset({502, 503, 504})
 
 
 class OpenAIVideos:
@@ -85,7 +84,8 @@ class OpenAIVideos:
         """See `VideoProvider.check`. Not every backend has a list; to say so is an answer too."""
         answer = await self._call("GET", f"{self._videos_url}?limit=1")
         error = self._reader.unavailable(answer, time.time())
-        if error.is_configuration or answer.status in GATEWAY_ERRORS:
+        is_in_trouble = answer.status >= 500 and answer.status != 501
+        if error.is_configuration or error.holds_all or is_in_trouble:
             raise error
 
     async def close(self) -> None:

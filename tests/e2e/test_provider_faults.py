@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
+import itertools
+import json
+import time
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -57,7 +60,7 @@ async def test_a_provider_that_is_away_only_delays(worlds: StartWorld) -> None:
         await line.hear_until("taskProgress", currentStep="rendering")
         port = int(w.provider.base_url.rsplit(":", 1)[1].split("/")[0])
         await w.provider.stop()
-        trouble = logged("sora_ws.attendant", "the provider is in trouble")
+        trouble = logged("sora_ws.provider.limiter", "the provider is in trouble")
         waiting = await w.create("waiting")
         await trouble.wait()
         w.provider.jobs.dialect.looks = 0
@@ -66,9 +69,19 @@ async def test_a_provider_that_is_away_only_delays(worlds: StartWorld) -> None:
         assert ended == {running, waiting}
 
 
+HOLDS = {
+    "seconds": lambda: {"Retry-After": "2"},
+    "a date": lambda: {"Retry-After": formatdate(time.time() + 3, usegmt=True)},  # whole seconds: 2 to 3
+    "ms": lambda: {"retry-after-ms": "2000"},
+    "seconds, through litellm": lambda: {"llm_provider-retry-after": "2"},
+}
+HOLD_S = 2.0
+
+
+@pytest.mark.parametrize("name", HOLDS)
 @pytest.mark.gen_test(timeout=60)
-async def test_a_limit_holds_back_all_tasks(world: StartWorld) -> None:
-    """After a 429 with Retry-After nothing leaves for the provider before its time, of no task."""
+async def test_a_limit_holds_back_all_tasks(world: StartWorld, name: str) -> None:
+    """After a 429 nothing leaves for the provider before the time it told, of no task, new ones included."""
     async with world(Dialect(looks=None)) as w:
         for prompt in ("one", "two", "three"):
             await w.create(prompt)
@@ -76,15 +89,55 @@ async def test_a_limit_holds_back_all_tasks(world: StartWorld) -> None:
         await line.say("subscribe_room", {"room": "user"})
         for _ in range(3):
             await line.hear_until("taskProgress", currentStep="rendering")
-        w.provider.jobs.dialect.limit = {"Retry-After": "2"}
-        await asked_again(w, 1)
-        await asyncio.sleep(0.3)  # what was under way already
+        limited = logged("sora_ws.provider.limiter", "HTTP 429")
+        w.provider.jobs.dialect.limit = HOLDS[name]()
+        await limited.wait()
         w.provider.jobs.dialect.limit = None
-        before = len(w.provider.requests)
+        told_at, before = time.monotonic(), len(w.provider.requests)
         await w.create("four")
-        await asyncio.sleep(0.7)  # silence can only be waited for
-        assert len(w.provider.requests) == before
-        await asked_again(w, 4)
+        await asked_again(w, 5)
+        came = [request.at for request in w.provider.requests[before:]]
+        under_way = [at for at in came if at < told_at + 0.3]  # what had left before the answer came
+        assert all(at >= told_at + HOLD_S - 0.3 for at in came[len(under_way) :])
+        assert len(under_way) <= 2  # the other looks
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_an_outage_is_probed_by_one_look_at_a_time(world: StartWorld) -> None:
+    """After some failures in a row one look at a time leaves, and no create; then all goes on."""
+    async with world(Dialect(looks=None), SORA_POLL_MIN_INTERVAL="100") as w:
+        running = [await w.create(f"running {number}") for number in range(20)]
+        line = await w.line("ada")
+        await line.say("subscribe_room", {"room": "user"})
+        for _ in running:
+            await line.hear_until("taskProgress", currentStep="rendering")
+        w.provider.jobs.dialect.trouble = (502, "<html>Bad Gateway</html>")
+        await asked_again(w, 20)  # all twenty may have been under way
+        waiting = await w.create("waiting")
+        before = len(w.provider.requests)
+        await asked_again(w, 5)
+        probes = w.provider.requests[before + 1 :]
+        assert {request.method for request in probes} == {"GET"}
+        gaps = [after.at - first.at for first, after in itertools.pairwise(probes)]
+        assert min(gaps) >= 0.1
+        w.provider.jobs.dialect.trouble = None
+        w.provider.jobs.dialect.looks = 0
+        ended = {(await line.hear_until("taskCompleted"))["payload"]["videoId"] for _ in range(21)}
+        assert ended == {*running, waiting}
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_creates_alone_outlast_an_outage(world: StartWorld) -> None:
+    """500 is no known outcome: the create is not repeated until the provider answers a harmless call."""
+    async with world() as w:
+        w.provider.jobs.dialect.trouble = (500, "")
+        video_id = await w.create()
+        await asked_again(w, 6)
+        assert sum(request.method == "POST" for request in w.provider.requests) == 1
+        assert (await w.task(video_id))["status"] == "QUEUED"
+        w.provider.jobs.dialect.trouble = None
+        line = await w.line("ada")
+        assert (await line.follow(video_id))[-1]["type"] == "taskCompleted"
 
 
 @pytest.mark.gen_test(timeout=60)
@@ -161,18 +214,28 @@ async def test_a_create_without_a_known_outcome(world: StartWorld) -> None:
 
 @pytest.mark.gen_test(timeout=60)
 async def test_a_key_that_is_refused_is_the_operators_business(world: StartWorld) -> None:
-    """401 at looks ends no task; with the right key it goes on."""
+    """401 at looks and creates ends no task and is told by readyz; with the right key all go on."""
     async with world(Dialect(looks=None)) as w:
-        video_id = await w.create()
+        running = await w.create()
         line = await w.line("ada")
-        await line.say("subscribe_task", {"videoId": video_id})
+        await line.say("subscribe_room", {"room": "user"})
         await line.hear_until("taskProgress", currentStep="rendering")
+        wanted = logged("sora_ws.provider.limiter", "SORA_API_KEY")
         w.provider.jobs.dialect.key = "another"
-        await asked_again(w, 2)
-        assert (await w.task(video_id))["status"] == "PROCESSING"
+        waiting = await w.create()
+        await wanted.wait()
+        await asked_again(w, 3)
+        ready = await w.request("GET", "/readyz", user=None)
+        assert (ready.code, json.loads(ready.body)["provider"]) == (
+            200,
+            "HTTP 401: Incorrect API key provided.",
+        )
+        assert [(await w.task(task))["status"] for task in (running, waiting)] == ["PROCESSING", "QUEUED"]
         w.provider.jobs.dialect.key = None
         w.provider.jobs.dialect.looks = 0
-        await line.hear_until("taskCompleted")
+        ended = {(await line.hear_until("taskCompleted"))["payload"]["videoId"] for _ in range(2)}
+        assert ended == {running, waiting}
+        assert "provider" not in json.loads((await w.request("GET", "/readyz", user=None)).body)
 
 
 @pytest.mark.gen_test(timeout=60)

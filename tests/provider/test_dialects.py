@@ -241,9 +241,7 @@ REFUSALS: list[tuple[str, int, object, FailureCode, str, bool]] = [
         "body.size: bad; worse",
         False,
     ),
-    ("401", 401, {"error": "Unauthorized"}, REJECTED, "Unauthorized", True),
     ("402", 402, {"error": {"code": 402, "message": "no credit"}}, REJECTED, "no credit", True),
-    ("403", 403, b"", REJECTED, "HTTP 403", True),
     ("no quota", 429, {"code": "insufficient_user_quota", "message": "x"}, REJECTED, "x", True),
     ("billing", 400, {"error": {"code": "billing_hard_limit_reached"}}, REJECTED, "HTTP 400", True),
     ("litellm without a database", 400, samples.LITELLM_NO_DATABASE, REJECTED, "No connected db.", True),
@@ -272,6 +270,24 @@ def test_a_create_that_may_be_repeated(status: int) -> None:
     with pytest.raises(Unavailable) as caught:
         reader().created(answer(status, b"", {"Retry-After": "3"}), NOW)
     assert caught.value.retry_after_s == 3
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_create_that_waits_for_the_operator(status: int) -> None:
+    """A key that is refused is not the task's end."""
+    with pytest.raises(Unavailable) as caught:
+        reader().created(answer(status, {"error": "Unauthorized"}), NOW)
+    assert caught.value.is_configuration
+
+
+@pytest.mark.parametrize(
+    ("status", "holds_all"), [(503, True), (500, True), (408, True), (409, False), (200, False)]
+)
+def test_who_is_held_back_by_retry_after(status: int, holds_all: bool) -> None:
+    """A server in trouble asks it of everybody; a busy job only for itself."""
+    with pytest.raises(Unavailable) as caught:
+        reader().seen(answer(status, b"", {"Retry-After": "3"}), NOW)
+    assert caught.value.holds_all == holds_all
 
 
 @pytest.mark.parametrize(

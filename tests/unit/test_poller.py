@@ -9,6 +9,7 @@ import pytest
 
 from sora_ws import poller
 from sora_ws.poller import CREATES_MAX, LOOKS_MAX
+from sora_ws.provider.limiter import Kind
 from sora_ws.rhythm import Rhythm
 from tests.backends.jobs import Dialect
 from tests.unit.works import ADA, some_works
@@ -82,10 +83,12 @@ async def test_the_store_is_not_asked_while_nothing_may_leave(tmp_path: Path) ->
 
         w.store.before_due = note
         task = await w.accepted()
-        w.attendant.held_until = w.clock() + 300
+        limiter = w.limited.limiter
+        limiter.failed(limiter.enter(Kind.LOOK), hold_s=0.3)
+        until = w.clock() + 1000 * limiter.held_s
         w.poller.start()
         await w.until_looked_at(task, 1)
-        assert asked_at[0] >= w.attendant.held_until
+        assert asked_at[0] >= until - 1  # a clock of whole ms
 
 
 @pytest.mark.gen_test(timeout=30)

@@ -12,6 +12,7 @@ from sora_ws.attendant import PATIENCE, Attendant, Patience
 from sora_ws.clock import Clock
 from sora_ws.media import FileMedia
 from sora_ws.poller import Poller
+from sora_ws.provider.limiter import LimitedVideos, Limiter
 from sora_ws.provider.openai_videos import OpenAIVideos
 from sora_ws.rhythm import Rhythm
 from sora_ws.service import VideoService
@@ -92,6 +93,7 @@ class Works:
 
     store: FaultyStore
     provider: DialectServer
+    limited: LimitedVideos
     media: FileMedia
     media_folder: Path
     clock: Time
@@ -148,7 +150,8 @@ async def some_works(
     """Works of their own; the poller stands still until a test starts it."""
     server, store, clock = DialectServer(dialect), FaultyStore(folder / "db"), Time()
     await store.open()
-    provider = OpenAIVideos(await server.start(), None)
+    limiter = Limiter(rhythm.min_ms / 1000, rhythm.max_ms / 1000)
+    provider = LimitedVideos(OpenAIVideos(await server.start(), None), limiter)
     media_folder = folder / "media"
     media = FileMedia(media_folder)
     told: list[Task] = []
@@ -168,7 +171,7 @@ async def some_works(
         clock=clock,
         patience=patience,
     )
-    poller = Poller(store, attendant, clock)
+    poller = Poller(store, attendant, provider, clock)
     service = VideoService(
         store=store,
         writer=writer,
@@ -181,7 +184,18 @@ async def some_works(
     )
     try:
         yield Works(
-            store, server, media, media_folder, clock, writer, attendant, poller, service, told, is_told
+            store,
+            server,
+            provider,
+            media,
+            media_folder,
+            clock,
+            writer,
+            attendant,
+            poller,
+            service,
+            told,
+            is_told,
         )
     finally:
         await service.close(0)
