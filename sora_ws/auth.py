@@ -15,7 +15,7 @@ import secrets
 import string
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 import jwt
@@ -74,8 +74,7 @@ class AccountError(Exception):
     """A name or password that can't be used, or a user that isn't there; the text is for people."""
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True, gc=False):
     """Who a token speaks for, and until when (ms since the epoch)."""
 
     viewer: Viewer

@@ -16,6 +16,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
+from msgspec import Struct
+
 TOTAL_STEPS: Final = 4
 PROGRESS_MAX_LIVE: Final = 99  # 100 belongs to a video that can be played
 
@@ -206,8 +208,7 @@ class Idempotency:
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
-class Viewer:
+class Viewer(Struct, frozen=True, gc=False):
     """Somebody who wants to see or do something: a user's id, and the teams in their token."""
 
     user_id: str

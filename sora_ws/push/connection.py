@@ -11,6 +11,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
+from msgspec import Struct
+
 from sora_ws.push import frames
 from sora_ws.push.frames import Opcode, ProtocolError
 from sora_ws.push.messages import CloseCode
@@ -53,7 +55,22 @@ class Transport(Protocol):
 
 
 class Listener(Protocol):
-    """Who is told what happens on the connections."""
+    """Who is told what happens on the connections, and what is the same for all of them."""
+
+    @property
+    def now(self) -> float:
+        """s of the loop's clock."""
+        ...
+
+    @property
+    def message_bytes_max(self) -> int:
+        """Of a client's message."""
+        ...
+
+    @property
+    def send_bytes_max(self) -> int:
+        """That may wait for a client that reads slowly."""
+        ...
 
     def on_text(self, connection: Connection, text: str) -> Awaitable[None] | None:
         """A message came; the next one is handled when what this returns is done."""
@@ -75,74 +92,67 @@ class Listener(Protocol):
         """The connection begins to end: it must be sent nothing more. Called once."""
         ...
 
+    def on_gone(self, connection: Connection) -> None:
+        """Nothing is left of it, so nobody may hold it any more. May be called twice."""
+        ...
 
-class Connection:
-    """Slotted, because there are 10,000 of them. Times in s of the loop's clock.
+
+def _would_block(data: Data) -> int:
+    """In the place of `send` while the socket is full."""
+    raise BlockingIOError
+
+
+def _hung_up(data: Data) -> int:
+    """In the place of `send` behind the close frame."""
+    raise BrokenPipeError
+
+
+class Connection(Struct, gc=False, eq=False):
+    """A line of one client. Times in s of the loop's clock.
+
+    There are 10,000 of them, so whatever a line may lack is made when it is needed, what is the
+    same for all stands in the listener, and the garbage collector does not see it. Therefore no
+    cycle may be left behind: the one with the transport ends in `Transport.abort`.
 
     `key` is a task's id for pushes, so that a newer state takes an older one's place, and None
     for what must not be replaced.
     """
 
-    __slots__ = (
-        "_listener",
-        "_outbox",
-        "_parser",
-        "_send_bytes_max",
-        "_time",
-        "_transport",
-        "address",
-        "bad_messages",
-        "bucket",
-        "bucket_at",
-        "busy",
-        "close_code",
-        "expiry_watched",
-        "heard_at",
-        "identity",
-        "kind",
-        "put",
-        "refusal_told_at",
-        "refusals",
-        "stall_watched",
-        "topics",
-    )
+    _transport: Transport
+    _listener: Listener
+    address: str
+    kind: int = 0
+    """How pushes are framed for it: DEFLATES, BATCHES."""
+    # The slot is the state: the socket's own `send` while nothing waits, so that the fan-out
+    # needs neither flag nor branch (0.85 of a bare C loop, against 0.59 by attributes).
+    put: Callable[[Data], int] = _hung_up
+    _outbox: Outbox | None = None  # none while the socket takes everything
+    _parser: frames.Parser | None = None  # none between messages
+    close_code: int | None = None
+    """Set once it begins to end; then nothing more is read: no road leads back."""
+    identity: Identity | None = None
+    sibling: Connection | None = None
+    """The next line of the same user."""
+    topics: tuple[str, ...] | set[str] = ()
+    """What the hub has it listen to."""
+    busy: bool = False
+    """A message of its own is in work."""
+    turn: dict[Connection, None] | None = None
+    """Where it stands in the timers."""
+    since: float = 0.0
+    """When it was opened, or was last sent a beat."""
+    heard_at: float = 0.0
+    warned_of: int | None = None
+    """The token's end that it was told of; ms since the epoch."""
+    quota_at: float = 0.0
+    """When its bucket of messages will be full again; see `Lines.may_speak`."""
+    refusals: int = 0
+    refusal_told_at: float | None = None
+    bad_messages: int = 0
 
-    def __init__(
-        self,
-        transport: Transport,
-        listener: Listener,
-        time: Callable[[], float],
-        *,
-        address: str,
-        message_bytes_max: int,
-        send_bytes_max: int,
-        bucket: float,
-        deflates: bool = False,
-    ) -> None:
-        self._transport = transport
-        # The slot is the state: the socket's own `send` while nothing waits, so that the fan-out
-        # needs neither flag nor branch (0.85 of a bare C loop, against 0.59 by attributes).
-        self.put: Callable[[Data], int] = transport.send
-        self._outbox: Outbox | None = None  # none while the socket takes everything
-        self._listener = listener
-        self._time = time
-        # None when nothing more is read: no road leads back from a broken protocol.
-        self._parser: frames.Parser | None = frames.Parser(message_bytes_max, deflate=deflates)
-        self._send_bytes_max = send_bytes_max
-        self.address = address
-        self.kind = DEFLATES if deflates else 0  # how pushes are framed for it
-        self.identity: Identity | None = None
-        self.expiry_watched: int | None = None  # ms; the token's end that timers are set for
-        self.topics: set[str] = set()
-        self.close_code: int | None = None  # set once it begins to end
-        self.busy = False  # a message of its own is in work
-        self.heard_at = time()
-        self.bad_messages = 0
-        self.bucket = bucket
-        self.bucket_at = self.heard_at
-        self.refusals = 0
-        self.stall_watched = False  # a timer is set for the end of its patience
-        self.refusal_told_at: float | None = None
+    def __post_init__(self) -> None:
+        self.put = self._transport.send
+        self.since = self.heard_at = self._listener.now
 
     @property
     def is_open(self) -> bool:
@@ -153,9 +163,6 @@ class Connection:
     def send_text(self, text: bytes) -> None:
         """A message that must arrive: a reply, a beat."""
         self.send(frames.frame(Opcode.TEXT, text))
-
-    def ping(self) -> None:
-        self.send(frames.frame(Opcode.PING, b""), key=Opcode.PING)
 
     def pong(self, data: bytes) -> None:
         """Of many that wait only the last is sent, as RFC 6455 section 5.5.3 allows."""
@@ -180,7 +187,7 @@ class Connection:
     def stall(self, frame: bytes = b"", sent: int = 0) -> Outbox:
         """The socket took only `sent` bytes of the frame; the rest goes before anything else."""
         begun = memoryview(frame)[sent:] if sent < len(frame) else None
-        self._outbox = outbox = Outbox(begun, self._time())
+        self._outbox = outbox = Outbox(begun, self._listener.now)
         self.put = _would_block
         self._transport.want_writable()
         self._listener.on_stalled(self)
@@ -190,7 +197,7 @@ class Connection:
         """Send the frame when the socket can, in the place of an older one under the same key."""
         outbox = self._outbox or self.stall()
         outbox.add(frame, key)
-        if outbox.bytes_waiting > self._send_bytes_max and self.is_open:
+        if outbox.bytes_waiting > self._listener.send_bytes_max and self.is_open:
             self.close(CloseCode.STUCK, "you read too slowly")
 
     @property
@@ -203,7 +210,7 @@ class Connection:
         outbox = self._outbox
         try:
             while outbox is not None and (data := outbox.next()) is not None:
-                outbox.took(self._transport.send(data), self._time())
+                outbox.took(self._transport.send(data), self._listener.now)
         except BlockingIOError:
             return
         except OSError:
@@ -224,7 +231,7 @@ class Connection:
         if self.close_code is not None:
             return
         self.close_code = 1005 if code is None else int(code)
-        self._parser = None  # what the client still has to say is of no interest any more
+        self._parser = None
         self._listener.on_closing(self)
         if code == CloseCode.STUCK and self._outbox is not None:
             self._outbox.clear()
@@ -243,10 +250,12 @@ class Connection:
 
     def lost(self) -> None:
         """The line is gone."""
-        self._parser = None
+        self._parser = self._outbox = None
+        self.put = _hung_up
         if self.close_code is None:
             self.close_code = 1006
             self._listener.on_closing(self)
+        self._listener.on_gone(self)
 
     # --- in ---
 
@@ -256,9 +265,11 @@ class Connection:
         Its messages are handled in their order. Where one has to be waited for, what comes back
         is to be awaited before the next bytes are brought.
         """
-        self.heard_at = self._time()
-        if self._parser is None:
+        self.heard_at = self._listener.now
+        if self.close_code is not None:
             return None
+        if self._parser is None:
+            self._parser = frames.Parser(self._listener.message_bytes_max, deflate=bool(self.kind & DEFLATES))
         self._parser.feed(data)
         handling = self._next_handling()
         return None if handling is None else self._handle_on(handling)
@@ -270,15 +281,18 @@ class Connection:
                 await handling
             finally:
                 self.busy = False
-                self.heard_at = self._time()
+                self.heard_at = self._listener.now
             handling = self._next_handling()
 
     def _next_handling(self) -> Awaitable[None] | None:
         """Take what has come, up to a message whose handling has to be waited for."""
         try:
             for _ in range(EVENTS_A_TURN):
-                event = None if self._parser is None else self._parser.next()
+                parser = self._parser
+                event = None if parser is None else parser.next()
                 if event is None:
+                    if parser is not None and parser.is_idle:
+                        self._parser = None
                     return None
                 handling = self._take(event)
                 if handling is not None:
@@ -298,13 +312,3 @@ class Connection:
         elif isinstance(event, frames.Close):
             self.close(event.code)
         return None
-
-
-def _would_block(data: Data) -> int:
-    """In the place of `send` while the socket is full."""
-    raise BlockingIOError
-
-
-def _hung_up(data: Data) -> int:
-    """In the place of `send` behind the close frame."""
-    raise BrokenPipeError

@@ -95,6 +95,11 @@ class Parser:
         self._ahead: codecs.IncrementalDecoder | None = None  # over a frame that is not whole yet
         self._seen = 0
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether it stands between two messages, with nothing of the next."""
+        return not self._buffer and self._message is None
+
     def feed(self, data: bytes) -> None:
         """More bytes of the peer, cut wherever the network cut them."""
         self._buffer += data

@@ -17,7 +17,7 @@ from tornado.iostream import IOStream, StreamClosedError
 from tornado.websocket import WebSocketHandler, WebSocketProtocol, WebSocketProtocol13, _WebSocketParams
 
 from sora_ws.peers import client_address, origin_is_allowed
-from sora_ws.push.connection import Connection, Transport
+from sora_ws.push.connection import DEFLATES, Connection, Transport
 from sora_ws.push.frames import WINDOW_BITS
 from sora_ws.push.lines import Lines
 from sora_ws.push.stream import StreamTransport
@@ -189,7 +189,7 @@ class PushHandler(WebSocketHandler):
 
     def adopt(self, transport: Transport) -> Connection:
         """The connection that lives on behind this handshake."""
-        return self._lines.adopt(transport, self._address, deflates=self.deflates)
+        return self._lines.adopt(transport, self._address, DEFLATES if self.deflates else 0)
 
     def on_message(self, message: str | bytes) -> None:
         raise RuntimeError("messages go to the connection")  # Tornado's reader is not in use

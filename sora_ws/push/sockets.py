@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import select
 import socket
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Final
 
+from msgspec import Struct
 from tornado.ioloop import IOLoop
 
-from sora_ws.push.connection import Connection
+from sora_ws.push.connection import Connection, Data
 
 CHUNK_BYTES: Final = 65_536
 EVENTS_A_TURN: Final = 16
@@ -25,22 +26,20 @@ new clients hold the loop: p99 of the others was 448 ms unbounded, 9–12 ms wit
 GONE: Final = select.EPOLLHUP | select.EPOLLERR
 
 
-class SocketTransport:
+class SocketTransport(Struct, gc=False, eq=False):
     """One socket; nothing but this writes to it or reads from it."""
 
-    __slots__ = ("_connection", "_is_reading", "_sockets", "_wants_writable", "send", "socket")
+    socket: socket.socket
+    _sockets: Sockets
+    connection: Connection | None = None
+    _mask: int = select.EPOLLIN
 
-    def __init__(self, sock: socket.socket, sockets: Sockets) -> None:
-        self.socket = sock
-        self.send = sock.send
-        self._sockets = sockets
-        self._connection: Connection | None = None
-        self._is_reading = True
-        self._wants_writable = False
+    @property
+    def send(self) -> Callable[[Data], int]:
+        return self.socket.send
 
     def want_writable(self) -> None:
-        self._wants_writable = True
-        self._watch()
+        self._watch(self._mask | select.EPOLLOUT)
 
     def finish(self) -> None:
         with suppress(OSError):  # the peer was faster
@@ -48,17 +47,17 @@ class SocketTransport:
 
     def abort(self) -> None:
         self._sockets.drop(self)
-        self._connection = None
+        self.connection = None
 
     def serve(self, connection: Connection, data: bytes) -> None:
         """Feed the connection from now on; `data` is what has come already."""
-        self._connection = connection
+        self.connection = connection
         if data:
             self._bring(data)
 
     def on_events(self, events: int) -> None:
         """What epoll has to say."""
-        connection = self._connection
+        connection = self.connection
         if connection is None:
             return
         if events & GONE:
@@ -66,9 +65,9 @@ class SocketTransport:
             return
         if events & select.EPOLLOUT:
             connection.writable()
-            self._wants_writable = connection.stalled_since is not None
-            self._watch()
-        if events & select.EPOLLIN and self._is_reading:
+            if connection.stalled_since is None:
+                self._watch(self._mask & ~select.EPOLLOUT)
+        if events & self._mask & select.EPOLLIN:
             self._read(connection)
 
     def _read(self, connection: Connection) -> None:
@@ -84,12 +83,11 @@ class SocketTransport:
             connection.abort()
 
     def _bring(self, data: bytes) -> None:
-        if self._connection is not None:
-            handling = self._connection.receive(data)
+        if self.connection is not None:
+            handling = self.connection.receive(data)
             if handling is not None:
-                self._is_reading = False
-                self._watch()
-                self._sockets.start(self._await(self._connection, handling))
+                self._watch(self._mask & ~select.EPOLLIN)
+                self._sockets.start(self._await(self.connection, handling))
 
     async def _await(self, connection: Connection, handling: Awaitable[None]) -> None:
         """Read on when the message is handled; a task exists only that long."""
@@ -98,12 +96,11 @@ class SocketTransport:
         except BaseException:  # also a cancel: a line that is not read on must not look alive
             connection.abort()
             raise
-        self._is_reading = True
-        self._watch()
+        self._watch(self._mask | select.EPOLLIN)
 
-    def _watch(self) -> None:
-        mask = (select.EPOLLIN if self._is_reading else 0) | (select.EPOLLOUT if self._wants_writable else 0)
-        if self._connection is not None:
+    def _watch(self, mask: int) -> None:
+        if mask != self._mask and self.connection is not None:
+            self._mask = mask
             self._sockets.watch(self, mask)
 
 
@@ -112,7 +109,7 @@ class Sockets:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._by_fd: dict[int, SocketTransport] = {}
+        self._by_fd: list[SocketTransport | None] = []  # a dict would cost 80 bytes a line
         self._running: set[asyncio.Task[None]] = set()
         self._loop = IOLoop.current()
         self._loop.add_handler(self._epoll.fileno(), self._on_ready, IOLoop.READ)
@@ -121,21 +118,23 @@ class Sockets:
         """Take over a connected socket that nobody else has any more."""
         sock.setblocking(False)
         transport = SocketTransport(sock, self)
-        self._by_fd[sock.fileno()] = transport
-        self._epoll.register(sock.fileno(), select.EPOLLIN)
+        fd = sock.fileno()
+        self._by_fd.extend([None] * (fd + 1 - len(self._by_fd)))
+        self._by_fd[fd] = transport
+        self._epoll.register(fd, select.EPOLLIN)
         return transport
 
     def watch(self, transport: SocketTransport, mask: int) -> None:
         fd = transport.socket.fileno()
-        if self._by_fd.get(fd) is transport:
+        if fd >= 0:
             self._epoll.modify(fd, mask)
 
     def drop(self, transport: SocketTransport) -> None:
         """Close the socket. May be called twice."""
         fd = transport.socket.fileno()
-        if self._by_fd.get(fd) is not transport:
+        if fd < 0:
             return
-        del self._by_fd[fd]
+        self._by_fd[fd] = None
         self._epoll.unregister(fd)  # before the close: the number may be somebody else's right after
         transport.socket.close()
 
@@ -147,8 +146,9 @@ class Sockets:
 
     async def close(self) -> None:
         """Drop every socket, and wait for what was under way."""
-        for transport in list(self._by_fd.values()):
-            self.drop(transport)
+        for transport in self._by_fd:
+            if transport is not None:
+                self.drop(transport)
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
@@ -158,6 +158,6 @@ class Sockets:
     def _on_ready(self, fd: int, events: int) -> None:
         for ready, what in self._epoll.poll(0, EVENTS_A_TURN):
             # Looked up anew each time: an earlier event of the batch may have closed it.
-            transport = self._by_fd.get(ready)
+            transport = self._by_fd[ready]
             if transport is not None:
                 transport.on_events(what)

@@ -40,12 +40,18 @@ class StreamTransport:
             self._written.add_done_callback(self._on_written)
 
     def finish(self) -> None:
-        if not self._stream.closed():
+        """The stream may have taken what its socket has not, the close frame too: that goes first."""
+        if self._written is not None:
+            self._written.add_done_callback(self._shut)
+
+    def _shut(self, written: asyncio.Future[None]) -> None:
+        if not (written.cancelled() or written.exception() or self._stream.closed()):
             with suppress(OSError):  # the peer was faster
                 self._stream.socket.shutdown(socket.SHUT_WR)
 
     def abort(self) -> None:
         self._stream.close()
+        self.connection = None
 
     async def read(self, connection: Connection) -> None:
         """Bring the connection all that comes; returns when the line is gone."""
@@ -58,7 +64,12 @@ class StreamTransport:
             pass  # how every line ends
         finally:
             connection.lost()
+            self.connection = None
 
     def _on_written(self, written: asyncio.Future[None]) -> None:
-        if not written.cancelled() and written.exception() is None and self.connection is not None:
-            self.connection.writable()
+        connection = self.connection
+        if written.cancelled() or written.exception() or connection is None:
+            return
+        connection.writable()
+        if connection.stalled_since is not None:  # it has filled again
+            self.want_writable()

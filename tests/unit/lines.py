@@ -22,6 +22,7 @@ class Wire:
         self.writes = 0
         self.stalls = False
         self.takes: int | None = None  # at once, None for everything
+        self.room: int | None = None  # in all, None for no end
         self.waits = False
         self.finished = False
         self.aborted = False
@@ -29,7 +30,10 @@ class Wire:
     def send(self, data: Data) -> int:
         if self.takes is not None and len(data) > self.takes:
             data = memoryview(data)[: self.takes]
-        if self.stalls:
+        if self.room is not None:
+            data = memoryview(data)[: self.room]
+            self.room -= len(data)
+        if self.stalls or not data:
             raise BlockingIOError
         self.sent += data
         self.writes += 1
@@ -72,7 +76,11 @@ class Wire:
 class Ear:
     """A listener that keeps what it hears."""
 
-    def __init__(self) -> None:
+    now = 0.0
+    message_bytes_max = 65_536
+
+    def __init__(self, send_bytes_max: int = 1 << 20) -> None:
+        self.send_bytes_max = send_bytes_max
         self.texts: list[str] = []
         self.closing: list[Connection] = []
         self.stalled: list[Connection] = []
@@ -93,6 +101,9 @@ class Ear:
     def on_closing(self, connection: Connection) -> None:
         self.closing.append(connection)
 
+    def on_gone(self, connection: Connection) -> None:
+        pass
+
 
 class Address:
     """Links that lead nowhere."""
@@ -110,14 +121,5 @@ def presenter(language: Language = "en") -> Presenter:
 
 def open_line(send_bytes_max: int = 1 << 20, ear: Ear | None = None) -> tuple[Connection, Wire, Ear]:
     """A connection, what it writes, and who listens to it."""
-    wire, ear = Wire(), ear or Ear()
-    connection = Connection(
-        wire,
-        ear,
-        lambda: 0.0,
-        address="127.0.0.1",
-        message_bytes_max=65_536,
-        send_bytes_max=send_bytes_max,
-        bucket=1000,
-    )
-    return connection, wire, ear
+    wire, ear = Wire(), ear or Ear(send_bytes_max)
+    return Connection(wire, ear, "127.0.0.1"), wire, ear
