@@ -12,7 +12,7 @@ RUNTIME = [
     "pymongo>=4.18.2,<5",  # BSON overflow fixes; motor 3.7 takes no 5
     "PyJWT[crypto]>=2.15.1",  # crit, exp and nesting checks
     "pycurl>=7.45.7",  # for CurlAsyncHTTPClient; PREREQFUNCTION, and a wheel that finds the CA bundle
-    "msgspec>=0.21",  # its DecodeError is a ValueError
+    "msgspec>=0.21",  # its DecodeError is a ValueError; Struct(gc=False)
     "aiosqlite>=0.20",  # closes its thread when the loop ends
     "argon2-cffi>=23.1",  # RFC 9106 default parameters
     "pillow>=11.0",  # image decoding fixes
