@@ -17,6 +17,7 @@ RUNTIME = [
     "argon2-cffi>=23.1",  # RFC 9106 default parameters
     "pillow>=11.0",  # image decoding fixes
     "av>=14.1",  # bundles a libx264; stream dispositions
+    "standardwebhooks>=1.1",  # unpadded secrets; needs nothing else
     "rich>=13.7",  # progress bar of the command line
 ]
 TEST = [

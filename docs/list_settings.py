@@ -39,8 +39,9 @@ has the same settings with more words, ready to be changed.
 TAIL: Final = """\
 ## Not settings
 
-The key of the tokens, where `JWT_SECRET` is not set, and the key of the links to videos are made once
-and kept in the database. Whoever restores the database has both again.
+The key of the tokens, where `JWT_SECRET` is not set, the secret of callbacks, where `CALLBACK_SECRET` is
+not, and the key of the links to videos are made once and kept in the database. Whoever restores the
+database has them again.
 
 These variables of the environment count too:
 

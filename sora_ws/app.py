@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -26,9 +26,11 @@ from sora_ws.accepting import Acceptor
 from sora_ws.attendant import PATIENCE, Attendant, Patience
 from sora_ws.auth import Accounts, Tokens, jwt_key
 from sora_ws.clock import Clock
+from sora_ws.delivery import Sender
 from sora_ws.listening import open_sockets, raise_open_files
 from sora_ws.media import FileMedia, Links, MediaStore
 from sora_ws.poller import Poller
+from sora_ws.postman import Postman
 from sora_ws.provider import VideoProvider
 from sora_ws.provider.limiter import BREAK_MAX_S, LimitedVideos, Limiter
 from sora_ws.provider.openai_videos import OpenAIVideos
@@ -40,12 +42,15 @@ from sora_ws.push.lines import Lines
 from sora_ws.push.messages import Presenter, Stats
 from sora_ws.push.selfcheck import bare_sockets
 from sora_ws.rest import RestContext, UnderWay, log_request, routes, waiting_routes
+from sora_ws.rest.views import letter
 from sora_ws.rhythm import Rhythm
 from sora_ws.service import VideoService
-from sora_ws.settings import Settings, WrongSetting
-from sora_ws.store import NewerFormat, Store, StoreError
+from sora_ws.settings import Secret, Settings, WrongSetting
+from sora_ws.signatures import Signer, new_secret
+from sora_ws.store import KeyStore, NewerFormat, Store, StoreError
 from sora_ws.store.mongo import MongoStore
 from sora_ws.store.sqlite import SqliteStore
+from sora_ws.task import Task
 from sora_ws.writer import TaskWriter
 
 if TYPE_CHECKING:
@@ -92,6 +97,7 @@ class App:
         self._server: HTTPServer | None = None
         self._lines: Lines | None = None
         self._poller: Poller | None = None
+        self._postman: Postman | None = None
         self._service: VideoService | None = None
         self._composing: asyncio.Task[None] | None = None
         self._requests = UnderWay()
@@ -162,6 +168,8 @@ class App:
             leaving.append(self._lines.drain(seconds))
         if self._poller is not None:
             leaving.append(self._poller.stop(grace_s=seconds))
+        if self._postman is not None:
+            leaving.append(self._postman.stop(grace_s=seconds))
         try:
             await asyncio.gather(*leaving)
         finally:
@@ -189,7 +197,8 @@ class App:
         await media.sweep()
 
         provider = await self._provider()
-        service = self._tasks(store, media, provider, hub)
+        postman = await self._callbacks(store, presenter)
+        service = self._tasks(store, media, provider, hub, postman)
         stats = self._push(store, hub, service, tokens)
         await self._watch_for_disabled(store, tokens)
         context = RestContext(
@@ -207,10 +216,18 @@ class App:
         )
         await self._serve(routes(context))
 
-    def _tasks(self, store: Store, media: MediaStore, provider: LimitedVideos, hub: Hub) -> VideoService:
+    def _tasks(
+        self, store: Store, media: MediaStore, provider: LimitedVideos, hub: Hub, postman: Postman
+    ) -> VideoService:
         """What looks after tasks, started, and what users do with them."""
         settings = self.settings
-        writer = TaskWriter(store, self._clock, hub.publish)
+
+        def publish(task: Task) -> None:
+            hub.publish(task)
+            if task.callback is not None and not task.is_live:
+                postman.nudge()
+
+        writer = TaskWriter(store, self._clock, publish)
         attendant = Attendant(
             store=store,
             writer=writer,
@@ -228,11 +245,23 @@ class App:
             clock=self._clock,
             attend=self._poller.nudge,
             stop_job=attendant.stop_job,
+            call_back=postman.nudge,
             tasks_per_user_max=settings.max_tasks_per_user,
             simulated=settings.simulates,
         )
         self._poller.start()
         return service
+
+    async def _callbacks(self, store: Store, presenter: Presenter) -> Postman:
+        """What tells ends to the addresses that asked for it, started."""
+        signer = Signer(await callback_secrets(store, self.settings))
+        sender = Sender(self.settings.callback_allow)
+        self._stack.callback(sender.close)
+        self._postman = postman = Postman(
+            store, sender, signer, lambda task: letter(task, presenter), self._clock
+        )
+        postman.start()
+        return postman
 
     def _push(
         self, store: Store, hub: Hub, service: VideoService, tokens: Tokens
@@ -368,6 +397,11 @@ async def _open(store: Store) -> None:
             await asyncio.sleep(STORE_RETRY_S)
         else:
             return
+
+
+async def callback_secrets(store: KeyStore, settings: Settings) -> Sequence[Secret]:
+    """What callbacks are signed with: CALLBACK_SECRET, or one that is made once. Raises StoreError."""
+    return settings.callback_secret or (Secret(await store.keep("callbacks", new_secret())),)
 
 
 async def _links_key(store: Store) -> bytes:

@@ -1,12 +1,15 @@
-"""Who is at the other end of a request: its address behind proxies, and the page it comes from."""
+"""Who is at the other end: of a request, behind proxies; of an address that we shall call."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Final
 from urllib.parse import urlsplit
 
 from sora_ws.settings import Network
+
+NAT64: Final = ip_network("64:ff9b::/96")  # RFC 6052
 
 
 def client_address(peer: str, headers: Mapping[str, str], trusted: Collection[Network]) -> str:
@@ -40,6 +43,30 @@ def origin_is_allowed(origin: str, host: str, allowed: Collection[str] | None) -
         return own is not None and urlsplit(origin).hostname == own
     except ValueError:
         return False
+
+
+def is_public(address: IPv4Address | IPv6Address) -> bool:
+    """Anybody's address on the internet: no loopback, private, link-local or other special one.
+
+    An IPv4 address that is wrapped into an IPv6 one is judged as what it is.
+    """
+    inner = _unwrapped(address)
+    is_special = inner.is_multicast or inner.is_reserved
+    return inner.is_global and not is_special and not (inner.version == 6 and inner.is_site_local)
+
+
+def may_be_reached(address: IPv4Address | IPv6Address, allowed: Collection[Network]) -> bool:
+    """Whether a callback may go there: to a public address, or into a network that is allowed."""
+    return is_public(address) or any(_unwrapped(address) in network for network in allowed)
+
+
+def _unwrapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """The IPv4 address in a mapped, 6to4 or NAT64 one; else the address itself."""
+    if isinstance(address, IPv4Address):
+        return address
+    if address in NAT64:
+        return IPv4Address(int(address) & 0xFFFF_FFFF)
+    return address.ipv4_mapped or address.sixtofour or address
 
 
 def _is_address(text: str) -> bool:

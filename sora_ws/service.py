@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import Final
 from weakref import WeakValueDictionary
 
+from sora_ws.callbacks import Callback
 from sora_ws.media import MediaStore
-from sora_ws.store import DuplicateKey, Page, StoreUnavailable, TaskStore
+from sora_ws.store import DuplicateKey, Page, Stale, StoreUnavailable, TaskStore
 from sora_ws.task import Idempotency, Order, State, Task, Viewer
 from sora_ws.writer import Change, Gone, TaskWriter
 
@@ -46,7 +47,7 @@ class VideoService:
     """What users may do with tasks; who may do it is decided here.
 
     `attend` is told each new task, which is due at once; `stop_job` tells the provider that a
-    job isn't wanted any more.
+    job isn't wanted any more, `call_back` the postman that a callback has become due.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class VideoService:
         clock: Callable[[], int],
         attend: Callable[[Task], None],
         stop_job: Callable[[str], Awaitable[None]],
+        call_back: Callable[[], None],
         tasks_per_user_max: int,
         simulated: bool,
     ) -> None:
@@ -67,6 +69,7 @@ class VideoService:
         self._now = clock
         self._attend = attend
         self._stop_job = stop_job
+        self._call_back = call_back
         self._tasks_per_user_max = tasks_per_user_max
         self._simulated = simulated
         self._creating: Counter[str] = Counter()
@@ -80,13 +83,20 @@ class VideoService:
         *,
         team: str | None = None,
         reference: bytes | None = None,
+        callback: Callback | None = None,
         idempotency: Idempotency | None = None,
     ) -> Task:
         """Store a new task; it is submitted at once. Raises Forbidden, TooManyTasks, KeyReused."""
         if team is not None and team not in viewer.teams:
             raise Forbidden(f"you are not in the team {team!r}")
         task = Task.new(
-            viewer.user_id, order, self._now(), team=team, simulated=self._simulated, idempotency=idempotency
+            viewer.user_id,
+            order,
+            self._now(),
+            team=team,
+            simulated=self._simulated,
+            callback=callback,
+            idempotency=idempotency,
         )
         if idempotency is None:
             return await self._insert(task, reference)
@@ -176,7 +186,22 @@ class VideoService:
             raise Conflict("the task has not ended yet: cancel it first")
         order = replace(task.order, prompt=prompt) if prompt is not None else task.order
         reference = await self._media.reference(task.id) if order.reference_type else None
-        return await self.create(viewer, order, team=task.team, reference=reference)
+        callback = Callback(task.callback.url, task.callback.host) if task.callback else None
+        return await self.create(viewer, order, team=task.team, reference=reference, callback=callback)
+
+    async def call_back(self, viewer: Viewer, task_id: str) -> Task:
+        """Tell the end of a task again. Raises NotFound, Forbidden, Conflict where there is none to tell."""
+        while True:
+            task = await self._owned(viewer, task_id)
+            if task.callback is None:
+                raise Conflict("the task was created without a callbackUrl")
+            if task.is_live:
+                raise Conflict("the task has not ended yet: its callback comes by itself")
+            callback = task.callback.due(self._now())
+            with suppress(Stale):
+                await self._store.save_callback(task.id, callback, task.callback.revision)
+                self._call_back()
+                return replace(task, callback=callback)
 
     async def delete(self, viewer: Viewer, task_id: str) -> None:
         """Forget the task and its video; a live one is cancelled first. Raises NotFound, Forbidden.

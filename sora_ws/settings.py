@@ -6,6 +6,7 @@ Each setting is one field: its type, its default, how its text is read and what 
 
 from __future__ import annotations
 
+import base64
 import difflib
 import os
 import re
@@ -20,6 +21,7 @@ Network = IPv4Network | IPv6Network
 Language = Literal["zh", "en"]
 
 SECRET_BYTES_MIN: Final = 32  # RFC 7518 section 3.2: an HS256 key is at least as long as its hash
+WEBHOOK_SECRET_BYTES: Final = range(24, 65)  # Standard Webhooks
 
 
 class WrongSetting(Exception):
@@ -131,6 +133,20 @@ def _api_key(text: str) -> Secret:
     return Secret(text)
 
 
+def _webhook_secrets(text: str) -> tuple[Secret, ...]:
+    secrets = tuple(Secret(item.strip()) for item in text.split(",") if item.strip())
+    for secret in secrets:
+        try:
+            size = len(base64.b64decode(secret.reveal().removeprefix("whsec_"), validate=True))
+        except ValueError:
+            size = 0
+        if size not in WEBHOOK_SECRET_BYTES:
+            raise ValueError(
+                "whsec_ and 24 to 64 bytes in base64; several, comma-separated, while one changes"
+            )
+    return secrets
+
+
 def _setting(read: Callable[[str], Any], default: Any, about: str, shown: str | None = None) -> Any:
     """A setting's field; `shown` is the default as a person writes it, where it differs."""
     return field(default=default, metadata={"read": read, "about": about, "shown": shown})
@@ -171,6 +187,17 @@ class Settings:
     )
     sora_poll_min_interval: int = _setting(_whole(50, 3_600_000), 2_000, "ms; the shortest such wait")
     sora_simulator_seconds: int = _setting(_whole(0, 86_400), 20, "How long the simulator takes for a video")
+
+    sora_webhook_secret: tuple[Secret, ...] = _setting(
+        _webhook_secrets, (), "What the provider signs its webhooks with", "none"
+    )
+
+    callback_secret: tuple[Secret, ...] = _setting(
+        _webhook_secrets, (), "What callbacks are signed with", "made once, kept in the database"
+    )
+    callback_allow: tuple[Network, ...] = _setting(
+        _networks, (), "Networks that callbacks may reach besides public addresses", "none"
+    )
 
     jwt_secret: Secret | None = _setting(
         _jwt_secret, None, "Key of HS256 tokens, at least 32 bytes", "made once, kept in the database"

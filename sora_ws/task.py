@@ -14,9 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
+
+from sora_ws.callbacks import Callback
 
 TOTAL_STEPS: Final = 4
 PROGRESS_MAX_LIVE: Final = 99  # 100 belongs to a video that can be played
@@ -253,6 +255,7 @@ class Task:
     finished_at: int | None = None
     video: Video | None = None
     failure: Failure | None = None
+    callback: Callback | None = None
     idempotency: Idempotency | None = field(default=None, compare=False)
 
     @classmethod
@@ -264,6 +267,7 @@ class Task:
         *,
         team: str | None = None,
         simulated: bool = False,
+        callback: Callback | None = None,
         idempotency: Idempotency | None = None,
     ) -> Task:
         """A task that was just asked for, due at once, under an id of 128 random bits."""
@@ -276,6 +280,7 @@ class Task:
             watch=Watch(next_look_at=now),
             team=team,
             simulated=simulated,
+            callback=callback,
             idempotency=idempotency,
         )
 
@@ -338,26 +343,22 @@ class Task:
 
     def complete(self, video: Video, now: int) -> Task:
         """The video is archived here."""
-        return replace(
-            self,
-            state=self._next(Event.ARCHIVED),
-            progress=100,
-            video=video,
-            finished_at=now,
-        )._moved(now, self.seq)
+        return self._ended(Event.ARCHIVED, now, progress=100, video=video)
 
     def fail(self, failure: Failure, now: int) -> Task:
         """The task ends without a video."""
-        return replace(
-            self, state=self._next(Event.FAILED), failure=failure, finished_at=now, overdue=False
-        )._moved(now, self.seq)
+        return self._ended(Event.FAILED, now, failure=failure, overdue=False)
 
     def cancel(self, now: int, details: str | None = None) -> Task:
         """Somebody called it off, here or at the provider."""
         failure = Failure(FailureCode.CANCELLED, details, retryable=True)
-        return replace(
-            self, state=self._next(Event.CANCELLED), failure=failure, finished_at=now, overdue=False
-        )._moved(now, self.seq)
+        return self._ended(Event.CANCELLED, now, failure=failure, overdue=False)
+
+    def _ended(self, event: Event, now: int, **changes: Any) -> Task:
+        """The end, and with it the duty to tell it."""
+        callback = None if self.callback is None else self.callback.due(now)
+        state = self._next(event)
+        return replace(self, state=state, finished_at=now, callback=callback, **changes)._moved(now, self.seq)
 
     def _next(self, event: Event) -> State:
         try:

@@ -70,6 +70,7 @@ def build_parser() -> Parser:
     _serve(commands)
     _user(commands)
     _token(commands)
+    _secret(commands)
     _login(commands)
     _create(commands)
     _watch(commands)
@@ -139,6 +140,18 @@ def _token(commands: Commands) -> None:
     parser.add_argument("--name", help="the name to show, by default the id")
     parser.add_argument(
         "--team", action="append", default=[], dest="teams", help="a team of the user; may be repeated"
+    )
+    _add_config(parser)
+    _add_json(parser)
+
+
+def _secret(commands: Commands) -> None:
+    parser = commands.add(
+        "secret",
+        "show what callbacks are signed with",
+        more=f"{AS_THE_SERVER}\nWithout CALLBACK_SECRET it is made once; receivers check signatures with it.",
+        example="sora-ws secret",
+        run="sora_ws.cli.callbacks:secret",
     )
     _add_config(parser)
     _add_json(parser)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import IPv6Address, ip_address
+from ipaddress import ip_address
 from pathlib import Path
 from typing import BinaryIO, Final
 from urllib.parse import urlsplit
@@ -17,6 +17,7 @@ from tornado.curl_httpclient import CurlAsyncHTTPClient, CurlError
 from tornado.httpclient import HTTPRequest, HTTPResponse
 
 from sora_ws import __version__
+from sora_ws.peers import is_public
 from sora_ws.provider.answers import Answer
 
 CALLS_AT_ONCE: Final = 100
@@ -64,7 +65,7 @@ class Contact:
 
     def made(self, remote_ip: str, _local_ip: str, _port: int, _local_port: int) -> int:
         """The connection stands, TLS included, and nothing was sent yet (CURLOPT_PREREQFUNCTION)."""
-        self.is_inside = not self.is_proxied and _is_inside(remote_ip)
+        self.is_inside = not self.is_proxied and not is_public(ip_address(remote_ip))
         if self.is_inside and not self.may_go_inside:
             return int(pycurl.PREREQFUNC_ABORT)
         self.is_made = True
@@ -233,13 +234,6 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _is_inside(ip: str) -> bool:
-    address = ip_address(ip)
-    if isinstance(address, IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
-    return not address.is_global
 
 
 def _trouble(error: CurlError, contact: Contact) -> TransportError:

@@ -14,7 +14,7 @@ from sora_ws.rest.media import MediaHandler
 from sora_ws.rest.page import AssetHandler, load_assets
 from sora_ws.rest.status import HealthHandler, NothingHandler, ReadyHandler, StatsHandler, WaitingHandler
 from sora_ws.rest.under_way import UnderWay
-from sora_ws.rest.videos import CancelHandler, RetryHandler, VideoHandler, VideosHandler
+from sora_ws.rest.videos import CallbackHandler, CancelHandler, RetryHandler, VideoHandler, VideosHandler
 from sora_ws.settings import Settings
 
 __all__ = ["RestContext", "UnderWay", "log_request", "routes", "waiting_routes"]
@@ -32,6 +32,7 @@ def routes(context: RestContext) -> list[Route]:
         (r"/api/videos/([^/]+)", VideoHandler, mine),
         (r"/api/videos/([^/]+)/cancel", CancelHandler, mine),
         (r"/api/videos/([^/]+)/retry", RetryHandler, mine),
+        (r"/api/videos/([^/]+)/callback", CallbackHandler, mine),
         (r"/api/stats", StatsHandler, mine),
         (r"/media/([^/]+\.(?:mp4|jpg))", MediaHandler, mine),
         (r"/readyz", ReadyHandler, mine),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -12,9 +13,12 @@ import msgspec
 from msgspec import Meta
 from tornado.httputil import HTTPHeaders
 
+from sora_ws.callbacks import Callback
+from sora_ws.delivery import URL_LENGTH_MAX, WrongAddress, callback_host
 from sora_ws.media import sniff_image
 from sora_ws.rest.body import checked, form, json_object, media_type
 from sora_ws.rest.problem import wrong_field
+from sora_ws.settings import Network
 from sora_ws.task import Idempotency, Order
 
 SIDE: Final = r"(6[4-9]|[7-9][0-9]|[1-9][0-9]{2}|[1-3][0-9]{3}|40[0-8][0-9]|409[0-6])"  # 64 to 4096
@@ -45,7 +49,14 @@ Team = Annotated[str, Meta(min_length=1, max_length=128, description="the name o
 DataUrl = Annotated[
     str, Meta(pattern="^data:image/", description=f"a data: URL with {IMAGE_KINDS}; no other address")
 ]
-Unsupported = Annotated[None, Meta(description="not supported by this version")]
+CallbackUrl = Annotated[
+    str,
+    Meta(
+        max_length=URL_LENGTH_MAX,
+        pattern=rf"^https?://[\x21-\x7e]+{END}",
+        description="an address like https://app.example.com/told",
+    ),
+]
 
 
 class CreateBody(msgspec.Struct, rename="camel", frozen=True):
@@ -57,7 +68,7 @@ class CreateBody(msgspec.Struct, rename="camel", frozen=True):
     size: Size | None = None
     input_reference: DataUrl | None = None
     team: Team | None = None
-    callback_url: Unsupported = None
+    callback_url: CallbackUrl | None = None
 
 
 class RetryBody(msgspec.Struct, rename="camel", frozen=True):
@@ -83,10 +94,22 @@ class Request:
             reference_type=sniff_image(self.image) if self.image else None,
         )
 
+    def callback(self, allowed: Collection[Network]) -> Callback | None:
+        """Where the end is to be told. Raises Problem 422."""
+        url = self.body.callback_url
+        if url is None:
+            return None
+        try:
+            return Callback(url, callback_host(url, allowed))
+        except WrongAddress as error:
+            raise wrong_field("callbackUrl", str(error)) from None
+
     def digest(self) -> str:
         """Equal for requests that ask for the same, as JSON or as a form."""
         body, image = self.body, hashlib.sha256(self.image or b"").hexdigest()
         asked = [body.prompt, body.model, body.seconds, body.size, body.team, image]
+        if body.callback_url is not None:  # else as versions without callbacks have stored it
+            asked.append(body.callback_url)
         return hashlib.sha256(msgspec.json.encode(asked)).hexdigest()
 
 

@@ -48,6 +48,7 @@ class VideosHandler(_TasksHandler):
             request.order(self.context.settings.sora_model),
             team=request.body.team,
             reference=request.image,
+            callback=request.callback(self.context.settings.callback_allow),
             idempotency=read_idempotency(self.request.headers, request),
         )
         self.reply_created(task)
@@ -116,6 +117,14 @@ class RetryHandler(_TasksHandler):
         """A new task from an ended one."""
         body = read_retry(self.body, self.request.headers)
         self.reply_created(await self.context.service.retry(self.viewer, video_id, body.prompt))
+
+
+class CallbackHandler(_TasksHandler):
+    """`/api/videos/{videoId}/callback`."""
+
+    async def post(self, video_id: str) -> None:
+        """Tell its end again."""
+        self.reply(self.shown(await self.context.service.call_back(self.viewer, video_id)), 202)
 
 
 def _status(text: str | None) -> Status | None:

@@ -7,11 +7,25 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from hashlib import blake2b
 
 import msgspec
+from msgspec import UnsetType
 
 from sora_ws import rhythm
+from sora_ws.callbacks import Delivery
 from sora_ws.push.messages import Presenter, Result, TaskError, TaskMetrics
 from sora_ws.rest.problem import Problem, wrong_field
 from sora_ws.task import TOTAL_STEPS, ProgressSource, State, Status, Task
+
+
+class CallbackView(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
+    """How far the telling of the end has come. No address: it may hold a secret of the owner's."""
+
+    host: str
+    state: Delivery
+    attempts: int
+    last_attempt_at: int | None
+    next_attempt_at: int | None
+    delivered_at: int | None
+    error: str | None
 
 
 class TaskView(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
@@ -38,8 +52,21 @@ class TaskView(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     result: Result | None
     metrics: TaskMetrics | None
     error: TaskError | None
+    callback: CallbackView | UnsetType | None
     simulated: bool
     seq: int
+
+
+class CallbackBody(msgspec.Struct, rename="camel", frozen=True):
+    """What a callback POSTs.
+
+    `type` is `video.completed`, `video.failed` or `video.cancelled`, `timestamp` when the task
+    ended, in ms since the epoch.
+    """
+
+    type: str
+    timestamp: int
+    data: TaskView
 
 
 class TaskPage(msgspec.Struct, rename="camel", frozen=True):
@@ -73,8 +100,32 @@ def view(task: Task, presenter: Presenter, now: int) -> TaskView:
         result=presenter.result(task),
         metrics=presenter.metrics(task),
         error=presenter.error(task),
+        callback=_callback(task),
         simulated=task.simulated,
         seq=task.seq,
+    )
+
+
+def letter(task: Task, presenter: Presenter) -> bytes:
+    """The body of the callback of an ended task: the same at each attempt."""
+    ended_at = task.finished_at or task.seq
+    # Without `callback`, which says something else with each attempt.
+    data = msgspec.structs.replace(view(task, presenter, ended_at), callback=msgspec.UNSET)
+    return msgspec.json.encode(CallbackBody(f"video.{task.state}", ended_at, data))
+
+
+def _callback(task: Task) -> CallbackView | None:
+    callback = task.callback
+    if callback is None:
+        return None
+    return CallbackView(
+        host=callback.host,
+        state=callback.state,
+        attempts=callback.attempts,
+        last_attempt_at=callback.tried_at,
+        next_attempt_at=callback.due_at,
+        delivered_at=callback.delivered_at,
+        error=callback.error,
     )
 
 

@@ -8,10 +8,11 @@ surrogates, more than 64 bits, a NUL in a name) are a ValueError.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from sora_ws.callbacks import Callback
 from sora_ws.task import Status, Task, Watch
 
 DEADLINE_SECONDS: Final = 5.0  # of every call but `open`
@@ -123,6 +124,23 @@ class TaskStore(Protocol):
 
     async def due(self, until: int, limit: int) -> Sequence[Task]:
         """Live tasks with `next_look_at` <= `until`, the longest due first."""
+        ...
+
+    async def find_by_job(self, job_id: str) -> Task | None:
+        """The live task that the provider knows under this id."""
+        ...
+
+    async def due_callbacks(
+        self, until: int, limit: int, *, but_not_to: Collection[str] = ()
+    ) -> Sequence[Task]:
+        """Tasks whose callback's `due_at` is <= `until`, the longest due first; none to these hosts."""
+        ...
+
+    async def save_callback(self, task_id: str, callback: Callback, over_revision: int) -> None:
+        """Replace the task's `callback` alone, whatever its seq. Raises Stale.
+
+        It is Stale unless the stored one has `over_revision`.
+        """
         ...
 
     async def delete(self, task_id: str) -> None:

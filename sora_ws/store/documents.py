@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from sora_ws.callbacks import Callback
 from sora_ws.store import NewerFormat, User
 from sora_ws.task import Task, Watch
 
@@ -46,6 +47,11 @@ def watch_to_document(watch: Watch) -> Document:
     return _document(watch)
 
 
+def callback_to_document(callback: Callback) -> Document:
+    """The value of a task's `callback`."""
+    return _document(callback)
+
+
 def user_to_document(user: User) -> Document:
     """Raises ValueError like `task_to_document`."""
     return _document(user) | {"format": FORMAT}
@@ -62,7 +68,7 @@ def check_format(found: int) -> None:
         raise NewerFormat(f"the database has format {found}, this version knows up to {FORMAT}")
 
 
-def _document(value: Task | Watch | User) -> Document:
+def _document(value: Task | Watch | Callback | User) -> Document:
     document: Document = _renamed(msgspec.to_builtins(value), _camel)
     return document
 

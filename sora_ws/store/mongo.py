@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import IndexModel, WriteConcern
 from pymongo.errors import ConfigurationError, DuplicateKeyError, InvalidURI, OperationFailure, PyMongoError
 
+from sora_ws.callbacks import Callback
 from sora_ws.store import (
     DEADLINE_SECONDS,
     DuplicateKey,
@@ -44,6 +45,7 @@ RELAXED: Final = WriteConcern(w=1)
 NEWEST_FIRST: Final = {"createdAt": -1, "_id": -1}
 OLDEST_FIRST: Final = {"createdAt": 1, "_id": 1}
 LONGEST_DUE_FIRST: Final = {"watch.nextLookAt": 1, "_id": 1}
+LONGEST_DUE_CALLBACK_FIRST: Final = {"callback.dueAt": 1, "_id": 1}
 
 TASK_INDEXES: Final = (
     IndexModel(
@@ -64,6 +66,12 @@ TASK_INDEXES: Final = (
             "live_tasks_of_team": {"team": 1} | OLDEST_FIRST,
             "due_tasks": LONGEST_DUE_FIRST,
         }.items()
+    ),
+    IndexModel({"jobId": 1}, name="live_tasks_by_job", partialFilterExpression={"live": True}),
+    IndexModel(
+        LONGEST_DUE_CALLBACK_FIRST | {"callback.host": 1},
+        name="due_callbacks",
+        partialFilterExpression={"callback.dueAt": {"$gt": 0}},
     ),
 )
 USER_INDEXES: Final = (
@@ -167,6 +175,23 @@ class MongoStore:
     async def due(self, until: int, limit: int) -> Sequence[Task]:
         wanted = {"live": True, "watch.nextLookAt": {"$lte": until}}
         return await self._tasks(wanted, LONGEST_DUE_FIRST, limit)
+
+    async def find_by_job(self, job_id: str) -> Task | None:
+        return await self._task({"jobId": job_id, "live": True})
+
+    async def due_callbacks(
+        self, until: int, limit: int, *, but_not_to: Collection[str] = ()
+    ) -> Sequence[Task]:
+        wanted = {"callback.dueAt": {"$gt": 0, "$lte": until}, "callback.host": {"$nin": [*but_not_to]}}
+        return await self._tasks(wanted, LONGEST_DUE_CALLBACK_FIRST, limit)
+
+    async def save_callback(self, task_id: str, callback: Callback, over_revision: int) -> None:
+        document = documents.callback_to_document(callback)
+        wanted = {"_id": task_id, "callback.revision": over_revision}
+        async with self._database() as database:
+            result = await database.tasks.update_one(wanted, {"$set": {"callback": document}})
+        if not result.matched_count:
+            raise Stale(f"the callback of task {task_id} is no longer at revision {over_revision}")
 
     async def delete(self, task_id: str) -> None:
         async with self._database() as database:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +18,7 @@ from typing import Any, Final
 import aiosqlite
 import msgspec
 
+from sora_ws.callbacks import Callback
 from sora_ws.store import (
     DEADLINE_SECONDS,
     DuplicateKey,
@@ -61,6 +62,10 @@ CREATE INDEX IF NOT EXISTS live_tasks_of_user ON tasks (live, user_id, created_a
 CREATE INDEX IF NOT EXISTS live_tasks_of_team ON tasks (live, team, created_at, id)
     WHERE live = 1 AND team IS NOT NULL;
 CREATE INDEX IF NOT EXISTS due_tasks ON tasks (live, next_look_at, id) WHERE live = 1;
+CREATE INDEX IF NOT EXISTS live_tasks_by_job ON tasks (document ->> '$.jobId') WHERE live = 1;
+CREATE INDEX IF NOT EXISTS due_callbacks
+    ON tasks (document ->> '$.callback.dueAt', id, document ->> '$.callback.host')
+    WHERE document ->> '$.callback.dueAt' IS NOT NULL;
 CREATE TABLE IF NOT EXISTS users (
     name TEXT PRIMARY KEY,
     document TEXT NOT NULL,
@@ -168,6 +173,30 @@ class SqliteStore:
         return await self._tasks(
             "WHERE live = 1 AND next_look_at <= ? ORDER BY next_look_at, id LIMIT ?", until, limit
         )
+
+    async def find_by_job(self, job_id: str) -> Task | None:
+        tasks = await self._tasks("WHERE document ->> '$.jobId' = ? AND live = 1 LIMIT 1", job_id)
+        return tasks[0] if tasks else None
+
+    async def due_callbacks(
+        self, until: int, limit: int, *, but_not_to: Collection[str] = ()
+    ) -> Sequence[Task]:
+        places = ", ".join("?" * len(but_not_to))
+        return await self._tasks(
+            f"""WHERE document ->> '$.callback.dueAt' <= ?
+                AND document ->> '$.callback.host' NOT IN ({places})
+                ORDER BY document ->> '$.callback.dueAt', id LIMIT ?""",
+            until,
+            *but_not_to,
+            limit,
+        )
+
+    async def save_callback(self, task_id: str, callback: Callback, over_revision: int) -> None:
+        document = _json(documents.callback_to_document(callback))
+        update = """UPDATE tasks SET document = json_set(document, '$.callback', json(?))
+            WHERE id = ? AND document ->> '$.callback.revision' = ? RETURNING id"""
+        if not await self._write(update, document, task_id, over_revision):
+            raise Stale(f"the callback of task {task_id} is no longer at revision {over_revision}")
 
     async def delete(self, task_id: str) -> None:
         await self._write("DELETE FROM tasks WHERE id = ?", task_id)

@@ -32,9 +32,9 @@ COMMANDS = {parser.prog: parser for parser in _leaves(build_parser())}
 
 
 def test_the_contracts_commands_are_there() -> None:
-    """Each command of the contract exists, and `user enable` to take a `disable` back."""
+    """Each command of the contract exists, `user enable` to take a `disable` back, and `secret`."""
     users = [f"user {name}" for name in ("add", "passwd", "disable", "enable", "list")]
-    others = ["serve", "token", "login", "create", "watch", "list", "simulate", "check"]
+    others = ["serve", "token", "secret", "login", "create", "watch", "list", "simulate", "check"]
     assert set(COMMANDS) == {f"sora-ws {name}" for name in (*users, *others)}
 
 

@@ -103,6 +103,7 @@ class RestServer:
             clock=clock,
             attend=lambda task: None,
             stop_job=stop_job,
+            call_back=lambda: None,
             tasks_per_user_max=settings.max_tasks_per_user,
             simulated=True,
         )

@@ -63,6 +63,7 @@ async def test_task_is_accepted(rest: RestServer) -> None:
         "result": None,
         "metrics": None,
         "error": None,
+        "callback": None,
         "simulated": True,
         "seq": task["createdAt"],
     }
@@ -112,7 +113,14 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"prompt": "x", "inputReference": "data:image/svg+xml;base64,PHN2Zz4="},
         ["inputReference"],
     ),
-    "callback": ({"prompt": "x", "callbackUrl": "https://example.com/"}, ["callbackUrl"]),
+    "callback to a file": ({"prompt": "x", "callbackUrl": "file:///etc/passwd"}, ["callbackUrl"]),
+    "callback inside": ({"prompt": "x", "callbackUrl": "http://127.0.0.1/"}, ["callbackUrl"]),
+    "callback to a cloud's metadata": (
+        {"prompt": "x", "callbackUrl": "http://169.254.169.254/"},
+        ["callbackUrl"],
+    ),
+    "callback inside, as a number": ({"prompt": "x", "callbackUrl": "http://2130706433/"}, ["callbackUrl"]),
+    "callback with a password": ({"prompt": "x", "callbackUrl": "https://a:b@example.com/"}, ["callbackUrl"]),
     "all at once": (
         {"seconds": 0, "size": "x", "callbackUrl": "x"},
         ["prompt", "seconds", "size", "callbackUrl"],

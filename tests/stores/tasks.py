@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from sora_ws.callbacks import Callback
 from sora_ws.task import Event, Failure, FailureCode, Idempotency, Observation, Order, Task, Video, Watch
 
 NOW = 1_760_000_000_000
+A_CALLBACK = Callback("https://a.example/told", "a.example")
 A_VIDEO = Video(8.0, 1_000_000, 1280, 720, has_thumbnail=True)
 
 

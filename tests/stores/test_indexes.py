@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from sora_ws.callbacks import Callback
 from sora_ws.store import Page, Stale, Store, User
 from sora_ws.task import Status, Watch
 from tests.stores.plans import MongoRecorder, Recorder, SqliteRecorder
-from tests.stores.tasks import NOW, a_task, completed, rendering
+from tests.stores.tasks import A_CALLBACK, NOW, a_task, completed, rendering
 
 PRIMARY_KEYS = {"_id_", "sqlite_autoindex_tasks_1", "sqlite_autoindex_users_1"}
 DONE = Status.COMPLETED
@@ -21,6 +22,11 @@ EDGE = (NOW + 5, "video_5")
 async def save(store: Store) -> None:
     with suppress(Stale):
         await store.save(a_task(), NOW)
+
+
+async def save_callback(store: Store) -> None:
+    with suppress(Stale):
+        await store.save_callback("video_5", Callback("https://a.example/", "a.example"), 0)
 
 
 QUERIES: dict[str, tuple[Callable[[Store], Awaitable[Any]], set[str]]] = {
@@ -58,6 +64,13 @@ QUERIES: dict[str, tuple[Callable[[Store], Awaitable[Any]], set[str]]] = {
     "due": (lambda store: store.due(NOW + 5, 64), {"due_tasks"}),
     "find": (lambda store: store.find("video_5"), PRIMARY_KEYS),
     "find_by_key": (lambda store: store.find_by_key("ann", "key"), {"tasks_by_key"}),
+    "find_by_job": (lambda store: store.find_by_job("job-1"), {"live_tasks_by_job"}),
+    "due_callbacks": (lambda store: store.due_callbacks(NOW + 9, 64), {"due_callbacks"}),
+    "due_callbacks but not to some hosts": (
+        lambda store: store.due_callbacks(NOW + 9, 64, but_not_to=["a.example", "b.example"]),
+        {"due_callbacks"},
+    ),
+    "save_callback": (save_callback, PRIMARY_KEYS),
     "save": (save, PRIMARY_KEYS),
     "reschedule": (lambda store: store.reschedule("video_5", Watch(NOW)), PRIMARY_KEYS),
     "forget_key": (lambda store: store.forget_key("video_5"), PRIMARY_KEYS),
@@ -84,7 +97,9 @@ async def test_a_query_has_its_index(
     store = recorder.database.store()
     await store.open()
     for n in range(12):
-        task = a_task(user=("ann", "bob")[n % 2], at=NOW + n, team=("team-a", "team-b")[n % 2])
+        task = a_task(
+            user=("ann", "bob")[n % 2], at=NOW + n, team=("team-a", "team-b")[n % 2], callback=A_CALLBACK
+        )
         await store.insert((task, rendering(task), completed(task))[n % 3])
     with recorder.listening():
         await query(store)

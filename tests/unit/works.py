@@ -179,6 +179,7 @@ async def some_works(
         clock=clock,
         attend=poller.nudge,
         stop_job=attendant.stop_job,
+        call_back=lambda: None,
         tasks_per_user_max=tasks_per_user_max,
         simulated=False,
     )
