@@ -17,7 +17,7 @@ UNIT          := /etc/systemd/system/sora-ws.service
 ENV_FILE      := /etc/sora-ws/sora-ws.env
 COMMAND       := /usr/local/bin/sora-ws
 
-.PHONY: help run test lint bench autobahn install uninstall clean
+.PHONY: help run test kills lint bench autobahn install uninstall clean
 
 help: ## Show this
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 16
@@ -28,6 +28,10 @@ run: $(VENV)/installed ## Start sora-ws on http://localhost:3001, in a virtual e
 test: $(VENV)/installed-test ## Install what the tests need and run all of them; PYTEST_ARGS=… for some
 	@tests/system/debian-packages
 	@$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+kills: $(VENV)/installed-test ## Kill a server 200 times under load, over each database, and judge the histories
+	@$(VENV)/bin/python -m tests.history.kills --kills 200 --store sqlite
+	@$(VENV)/bin/python -m tests.history.kills --kills 200 --store mongo
 
 lint: $(VENV)/installed-dev ## Check format, style, types and the directions of imports
 	@$(VENV)/bin/ruff format --check .

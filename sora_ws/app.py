@@ -21,7 +21,7 @@ from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop, PeriodicCallback
 from tornado.web import Application
 
-from sora_ws import systemd
+from sora_ws import failpoint, systemd
 from sora_ws.accepting import Acceptor
 from sora_ws.attendant import PATIENCE, Attendant, Patience
 from sora_ws.auth import Accounts, Tokens, jwt_key
@@ -160,6 +160,7 @@ class App:
     async def _leave(self, seconds: float) -> None:
         """Everybody is given these seconds at once, then every part is closed."""
         self._stop_accepting()
+        failpoint.reach("leaving")
         leaving: list[Awaitable[object]] = [self._end_requests(seconds)]
         if self._composing is not None:
             self._composing.cancel()
@@ -187,6 +188,7 @@ class App:
         """Build everything that needs the store's keys, and serve it."""
         self._stack.push_async_callback(store.close)
         await _open(store)
+        failpoint.reach("store_opened")
         tokens = Tokens(self.settings.jwt_expires_in, await jwt_key(store, self.settings))
         accounts = Accounts(store)
         self.first_password = await accounts.ensure_admin()

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from sora_ws import failpoint
 from sora_ws.media import MediaStore, Unplayable, archive
 from sora_ws.provider import Missing, NoContent, OutcomeUnknown, Refused, Unavailable, VideoProvider
 from sora_ws.rhythm import BACKOFF_MAX_MS, Rhythm, supplement
@@ -82,7 +83,9 @@ class Attendant:
         partial = self._media.partial(task.id)
         try:
             await self._provider.download(task.job_id or "", urls, partial, VIDEO_BYTES_MAX)
+            failpoint.reach("video_fetched")
             video = await archive(self._media, task.id, partial)
+            failpoint.reach("video_kept")
         except (NoContent, Unplayable) as error:
             return await self._no_content(task, error)
         except Unavailable as error:
@@ -119,6 +122,7 @@ class Attendant:
             await self._store.save(sent, over_seq=task.seq)
         except Stale:
             return task
+        failpoint.reach("create_marked")
         try:
             job = await self._provider.create(task.order, reference)
         except Unavailable as error:
@@ -128,6 +132,7 @@ class Attendant:
             return await self._change_live(sent, lambda task, now: task.fail(failure, now))
         except OutcomeUnknown as error:
             return await self._unknown_outcome(sent, str(error))
+        failpoint.reach("create_answered")
         return await self._accept(sent, job.id, job.seen)
 
     async def _accept(self, task: Task, job_id: str, seen: Observation) -> Task:
@@ -139,6 +144,7 @@ class Attendant:
             return replace(after, watch=Watch(next_look_at=now + wait))
 
         task = await self._change_live(task, change)
+        failpoint.reach("job_kept")
         if task.job_id != job_id:
             # Cancelled or deleted while the create was under way: the job is nobody's.
             await self.stop_job(job_id)
@@ -161,7 +167,9 @@ class Attendant:
                 return task.fail(Failure(FailureCode.GENERATION_FAILED, details, retryable=True), now)
             return replace(task, watch=Watch(next_look_at=now + self._backoff(sends), unknown_sends=sends))
 
-        return await self._change_live(task, change)
+        task = await self._change_live(task, change)
+        failpoint.reach("outcome_unknown")
+        return task
 
     async def _look(self, task: Task, job_id: str) -> tuple[Task, tuple[str, ...] | None]:
         try:
@@ -170,6 +178,7 @@ class Attendant:
             return await self._missing(task, error), None
         except Unavailable as error:
             return await self._postpone(task, error), None
+        failpoint.reach("look_answered")
 
         def change(task: Task, now: int) -> Task:
             after = task.observe(supplement(seen, task, now), now)

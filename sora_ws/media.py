@@ -16,6 +16,7 @@ from typing import Annotated, BinaryIO, Final, Protocol
 import msgspec
 from msgspec import Meta
 
+from sora_ws import failpoint
 from sora_ws.fence import Fence
 from sora_ws.task import Video
 
@@ -219,6 +220,7 @@ async def archive(store: MediaStore, task_id: str, partial: Path) -> Video:
         size = await asyncio.to_thread(lambda: partial.stat().st_size)
         if has_thumbnail:  # first: where the video is, its thumbnail is
             await store.keep(f"{task_id}.jpg", picture)
+        failpoint.reach("thumbnail_kept")
         await store.keep(f"{task_id}.mp4", partial)
     finally:
         await asyncio.to_thread(_remove, [picture, partial])

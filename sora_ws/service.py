@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Final
 from weakref import WeakValueDictionary
 
+from sora_ws import failpoint
 from sora_ws.callbacks import Callback
 from sora_ws.media import MediaStore
 from sora_ws.store import DuplicateKey, Page, Stale, StoreUnavailable, TaskStore
@@ -126,6 +127,7 @@ class VideoService:
             self._creating[task.user_id] -= 1
             self._creating += Counter()  # drops the zeros
         self._attend(task)
+        failpoint.reach("task_handed_on")
         return task
 
     async def get(self, viewer: Viewer, task_id: str) -> Task:
@@ -166,6 +168,7 @@ class VideoService:
         except StoreUnavailable:
             self._in_background(self._insist_on_cancel(task, change))
             raise
+        failpoint.reach("cancel_saved")
         if task.job_id is not None:
             self._in_background(self._stop_job(task.job_id))
         return task

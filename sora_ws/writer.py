@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from sora_ws import failpoint
 from sora_ws.store import Stale, StoreFull, StoreUnavailable, TaskStore
 from sora_ws.task import Task
 
@@ -37,6 +38,7 @@ class TaskWriter:
     async def insert(self, task: Task) -> None:
         """Store a new task. Raises DuplicateKey."""
         await self._store.insert(task)
+        failpoint.reach("task_stored")
         self._publish(task)
 
     async def apply(self, task: Task, change: Callable[[Task, int], Task]) -> Task:
@@ -50,7 +52,10 @@ class TaskWriter:
             try:
                 if after.seq != task.seq:
                     await self._store.save(after, over_seq=task.seq)
+                    failpoint.reach("change_saved" if after.is_live else "end_saved")
                     self._publish(after)
+                    if not after.is_live:
+                        failpoint.reach("end_published")
                 elif after.watch != task.watch:
                     await self._store.reschedule(task.id, after.watch)
             except Stale:

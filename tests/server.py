@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -76,6 +77,14 @@ class Server:
 
     def start(self, *, wait: bool = True) -> Server:
         """Start the process; returns when it is ready, or without `wait` when it listens."""
+        self.launch()
+        self._wait_for("/readyz" if wait else "/healthz")
+        if wait and self.password is None:
+            self.password = self._read_password()
+        return self
+
+    def launch(self) -> None:
+        """Start the process and wait for nothing."""
         self.state.mkdir(parents=True, exist_ok=True)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "sora_ws", "serve"],
@@ -84,10 +93,6 @@ class Server:
             stderr=self.log_file.open("a"),
             text=True,
         )
-        self._wait_for("/readyz" if wait else "/healthz")
-        if wait and self.password is None:
-            self.password = self._read_password()
-        return self
 
     def wait_until_ready(self) -> None:
         """For a server that was started without waiting."""
@@ -183,10 +188,17 @@ class Server:
         assert self.process.stdout is not None
         if (self.state / "signed-in-before").exists():
             return None
-        for line in self.process.stdout:
-            if line.startswith("password: "):
-                (self.state / "signed-in-before").touch()
-                return line.removeprefix("password: ").strip()
+        guard = threading.Timer(
+            START_GUARD_S, self.process.kill
+        )  # one that was told before is not told again
+        guard.start()
+        try:
+            for line in self.process.stdout:
+                if line.startswith("password: "):
+                    (self.state / "signed-in-before").touch()
+                    return line.removeprefix("password: ").strip()
+        finally:
+            guard.cancel()
         return None
 
     def _reap(self) -> int:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from typing import Final
 
+from sora_ws import failpoint
 from sora_ws.push.connection import Connection
 from sora_ws.push.fanout import Delivery, Push, Round, deliveries_of
 from sora_ws.push.messages import Presenter
@@ -170,6 +171,7 @@ class Hub:
             if readers:
                 changes.append((Push(task, self._presenter, now), readers))
         if changes:
+            failpoint.reach("pushes_ready")
             self._round = Round(deliveries_of(changes), SLICE)
             self._go_on()
 
@@ -180,6 +182,7 @@ class Hub:
         if running.step():
             self._soon(self._go_on)
             return
+        failpoint.reach("pushes_sent")
         self.pushes_sent += running.sent
         self._round = None
         if self._changed:

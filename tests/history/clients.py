@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 import jwt
-from tornado.httpclient import AsyncHTTPClient, HTTPRequest
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
@@ -30,7 +30,6 @@ CALL_S: Final = 20.0
 TOLD_S: Final = 15.0
 AGAIN_S: Final = 0.1
 TOKEN_S: Final = 24 * 3600  # whatever hours a clock is stepped by
-CANCEL_EVERY: Final = 7
 LATER: Final = frozenset({None, 429, 503, 507})  # answers to a create that is to be sent again
 ENDED: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
 
@@ -69,6 +68,7 @@ class Clients:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._running: set[asyncio.Task[Any]] = set()
+        self._creating: list[asyncio.Task[Any]] = []
         self._faults: list[BaseException] = []
         self._news = asyncio.Event()
 
@@ -83,9 +83,15 @@ class Clients:
         """Create tasks at once, each sent again until it is accepted; their ids."""
         return self._wait_for(self._create_all(count))
 
-    def begin(self, count: int) -> None:
-        """The same, without waiting for it."""
-        self._loop.call_soon_threadsafe(lambda: self._go(self._create_all(count)))
+    def begin(self, count: int, *, cancel: bool = False) -> None:
+        """The same, without waiting for it; `settle` does. `cancel`: each again, once it is accepted."""
+        work = self._create_all(count, cancel)
+        self._loop.call_soon_threadsafe(lambda: self._creating.append(self._go(work)))
+
+    @property
+    def accepted(self) -> int:
+        """How many 202 there were."""
+        return sum(status == 202 for _, status, _ in self.answers)
 
     def settle(self) -> None:
         """Returns when every task has ended and all who watch have heard so, or could have long ago."""
@@ -101,10 +107,11 @@ class Clients:
     def _wait_for(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(asyncio.wait_for(work, GUARD_S), self._loop).result()
 
-    def _go(self, work: Coroutine[Any, Any, Any]) -> None:
+    def _go(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = self._loop.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
@@ -181,10 +188,10 @@ class Clients:
 
     # --- creating ---
 
-    async def _create_all(self, count: int) -> list[str]:
-        return await asyncio.gather(*(self._create() for _ in range(count)))
+    async def _create_all(self, count: int, cancel: bool = False) -> list[str]:
+        return await asyncio.gather(*(self._create(cancel) for _ in range(count)))
 
-    async def _create(self) -> str:
+    async def _create(self, cancel: bool) -> str:
         number = next(self._count)
         user = [*self._tokens][number % len(self._tokens)]
         prompt = uuid.uuid4().hex
@@ -194,8 +201,8 @@ class Clients:
             await asyncio.sleep(AGAIN_S)
         self._live[task] = user
         await self._tell_watchers(user, task, asked_at)
-        if number % CANCEL_EVERY == 0:
-            self._go(self._cancel(user, task))
+        if cancel:
+            await self._call(user, "POST", f"/api/videos/{task}/cancel")
         return task
 
     async def _ask_for(self, user: str, prompt: str) -> str | None:
@@ -221,13 +228,10 @@ class Clients:
                 with suppress(WebSocketException):  # its line is over; the next one subscribes all that live
                     await self._say(watcher.socket, "subscribe_task", videoId=task)
 
-    async def _cancel(self, user: str, task: str) -> None:
-        await asyncio.sleep(random.uniform(0, 1))
-        await self._call(user, "POST", f"/api/videos/{task}/cancel")
-
     # --- the end ---
 
     async def _settle(self) -> None:
+        await asyncio.gather(*self._creating)
         while await self._look_at_all():
             await asyncio.sleep(AGAIN_S)
             if self._faults:
@@ -277,10 +281,8 @@ class Clients:
         client = AsyncHTTPClient(force_instance=True)
         try:
             answer = await client.fetch(request, raise_error=False)
-        except OSError:
+        except (OSError, HTTPClientError):  # it died meanwhile
             return None, None
         finally:
             client.close()
-        if answer.code == 599:
-            return None, None
         return answer.code, json.loads(answer.body)

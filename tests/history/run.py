@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import itertools
+import signal
 import subprocess
 import sys
 import threading
@@ -42,10 +43,17 @@ class Run:
 
     def until_dead(self) -> int:
         """Returns when the server has died by itself: its exit status."""
-        assert self.server.process is not None
-        status = self.server.process.wait(GUARD_S)
+        status = self._process.wait(GUARD_S)
         self.server.kill()
         return status
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    @property
+    def _process(self) -> subprocess.Popen[str]:
+        assert self.server.process is not None
+        return self.server.process
 
     def verdict(self) -> list[Violation]:
         """What was broken, when all has settled and everybody has left."""
@@ -77,6 +85,8 @@ def a_run(folder: Path, *, reset_every: int = 0, started: bool = True, **setting
         assert provider.stdout.readline() == "ready\n"
         settings = QUICK | {"SORA_API_BASE_URL": f"http://127.0.0.1:{port}/v1"} | settings
         server = Server(folder / "state", settings)
+        server.state.mkdir()
+        (server.state / "signed-in-before").touch()  # its users have tokens, and nobody reads a password
         stack.callback(server.kill)
         journal = Journal(folder / "clients")
         stack.callback(journal.close)

@@ -1,0 +1,109 @@
+"""kill -9, again and again, and what the checker says of the history.
+
+    python -m tests.history.kills --store mongo --kills 200
+
+Without `--kills` the server dies at each named step in turn (`sora_ws/failpoint.py`), with it so often
+at random moments under load.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from sora_ws import failpoint
+from tests.history.checker import Violation
+from tests.history.run import Run, a_run, until
+from tests.mongod import running_mongod
+
+FAILPOINT: Final = "SORA_WS_FAILPOINT"
+TASKS: Final = 2  # that are created in each life
+LIFE_S: Final = (0.3, 2.5)  # of a server that is killed at random, its start included
+REST_EVERY: Final = 20  # kills, after which all that was left behind is finished
+
+
+def die_at_each_step(
+    folder: Path, database_url: str, steps: Sequence[str] = failpoint.STEPS
+) -> list[Violation]:
+    """One history in which the server comes to each step and dies there.
+
+    What one life leaves behind, the next has taken up when it dies itself.
+    """
+    with a_run(folder, reset_every=2, started=False, DATABASE_URL=database_url) as run:
+        run.clients.start()
+        for step in steps:
+            _die_at(step, run)
+        run.server.start()
+        return run.verdict()
+
+
+def die_at_random(folder: Path, database_url: str, kills: int, chance: random.Random) -> list[Violation]:
+    """One history in which the server is killed so often, at any moment, tasks being created all the time."""
+    with a_run(folder, reset_every=5, started=False, DATABASE_URL=database_url) as run:
+        run.clients.start()
+        for kill in range(kills):
+            if kill % REST_EVERY == REST_EVERY - 1:
+                run.server.start()
+                run.clients.settle()
+                run.server.kill()
+            run.server.launch()
+            run.clients.begin(TASKS)
+            time.sleep(chance.uniform(*LIFE_S))  # the moment of death is what is drawn here
+            run.server.kill()
+        run.server.start()
+        return run.verdict()
+
+
+def _die_at(step: str, run: Run) -> None:
+    """Let a server live until it has come to this step; AssertionError where it does not."""
+    run.server.settings[FAILPOINT] = f"{step}:kill"
+    run.server.launch()
+    accepted = run.clients.accepted
+    run.clients.begin(TASKS, cancel=step == "cancel_saved")
+    if step == "leaving":
+        until(lambda: run.clients.accepted > accepted)
+        run.signal(signal.SIGTERM)
+    assert run.until_dead() == -signal.SIGKILL, f"the server did not die at {step}"
+    del run.server.settings[FAILPOINT]
+
+
+@contextmanager
+def _database(store: str, folder: Path) -> Iterator[str]:
+    if store == "sqlite":
+        yield f"sqlite:///{folder}/sora.sqlite3"
+        return
+    with running_mongod() as mongod:
+        yield mongod.url("kills")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.history.kills")
+    parser.add_argument("--store", choices=("sqlite", "mongo"), default="sqlite")
+    parser.add_argument("--kills", type=int, help="so many at random moments, instead of one at each step")
+    parser.add_argument("--seed", type=int, default=7, help="of the moments")
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="kills-"))
+    began = time.monotonic()
+    with _database(options.store, folder) as url:
+        if options.kills is None:
+            violations = die_at_each_step(folder, url)
+        else:
+            violations = die_at_random(folder, url, options.kills, random.Random(options.seed))
+    for violation in violations:
+        print(f"{violation.rule}: {violation.text}")
+    kills = len(failpoint.STEPS) if options.kills is None else options.kills
+    took = time.monotonic() - began
+    print(f"{kills} kills over {options.store} in {took:.0f} s, {len(violations)} violations: {folder}")
+    return 1 if violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
