@@ -39,8 +39,8 @@ lint: $(VENV)/installed-dev ## Check format, style, types and the directions of 
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
 
-bench: $(VENV)/installed ## Measure beside Node's ws, Tornado and a C loop, some 20 minutes; ROWS=… for some
-	@$(VENV)/bin/python -m bench $(ROWS)
+bench: $(VENV)/installed ## Measure beside Node's ws, Tornado and a C loop, for an hour; ROWS=… and ROUNDS=… for less
+	@$(VENV)/bin/python -m bench $(ROWS) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 autobahn: $(VENV)/installed-test ## Hold the frames against Autobahn's suite, compression too, by each transport
 	@$(VENV)/bin/python -m tests.autobahn

@@ -1,15 +1,21 @@
 /* Subscribers for the bench: one thread that opens WebSocket lines as a browser does and counts.
  *
- *   load PORT CONNECTIONS WINDOW REPLIES TOKENS SUBSCRIBE
+ *   load PORT CONNECTIONS WINDOW REPLIES TOKENS SUBSCRIBE RECEIVE_BUFFER
  *
  * Opens CONNECTIONS to 127.0.0.1:PORT/ws, at most WINDOW of them on their way at a time. On each it
  * sends `auth` with a line of the file TOKENS, behind the answer the message SUBSCRIBE, and it is ready
- * when it has had REPLIES text messages; told to try again it does so at once. When all are ready one line of JSON says so.
+ * when it has had REPLIES text messages; told to try again it does so at once. When all are ready one
+ * line of JSON says so. With a RECEIVE_BUFFER in bytes other than 0 it reads nothing from then on.
  *
- * Then each line "CHANGES SECONDS" on stdin starts a count of pushes, which ends when every line
- * has had CHANGES of them or the seconds are over, and is answered by one line of JSON. A push is
- * known by its "seq", the microsecond (CLOCK_MONOTONIC) at which it was published. The end of stdin
- * ends the program.
+ * Then lines on stdin tell it what to do; the end of stdin ends the program.
+ *
+ *   count CHANGES SECONDS   Count pushes until every line has had CHANGES of them or the seconds are
+ *                           over; one line of JSON says that it begins, one what came.
+ *   read SECONDS            Read again where nothing was read, until all lines have ended or the
+ *                           seconds are over; one line of JSON says how they ended.
+ *
+ * A push is known by its task and its "seq", which the bench's own contenders set to the microsecond
+ * (CLOCK_MONOTONIC) at which the change was due.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -26,35 +32,39 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+#include <zlib.h>
 
-enum { BUFFER = 1 << 20, CHANGES_MAX = 1 << 17, EVENTS = 512 };
+enum { BUFFER = 1 << 20, TEXT_MAX = 1 << 16, CHANGES_MAX = 1 << 17, TASKS_MAX = 1 << 12, EVENTS = 512 };
 enum state { CONNECTING, UPGRADING, TALKING, READY, LOST };
 
 struct line {
     int fd;
     enum state state;
     long texts;
-    int64_t last_seq;
+    int close_code;   /* of the server's close frame; 0 where none came */
+    int64_t *last_seq; /* by task */
+    z_stream *context; /* where the server keeps one over its messages */
     size_t rest_len;
     char *rest; /* the beginning of a frame whose end has not come */
 };
 
 struct change {
     int64_t seq, last_at;
+    long task;
     long arrivals;
 };
 
 static struct line *lines;
 static char **tokens, *subscribe;
-static long token_count, connections, window, replies, port;
+static long token_count, connections, window, replies, port, receive_buffer;
 static long opened, ready, lost, refused;
 static int epoll;
 static char buffer[BUFFER];
 
 static struct change changes[CHANGES_MAX];
 static long received, bytes, out_of_order, wanted;
-static int64_t first_at, last_at, count_ends_at;
-static bool counting;
+static int64_t first_at, last_at, count_ends_at, read_ends_at;
+static bool counting, reading_again;
 
 static int64_t now_us(void) {
     struct timespec t;
@@ -72,6 +82,9 @@ static void lose(struct line *line) {
     line->state = LOST;
     close(line->fd);
     lost++;
+    free(line->rest);
+    line->rest = NULL;
+    line->rest_len = 0;
 }
 
 static void send_all(struct line *line, const void *data, size_t size) {
@@ -100,7 +113,8 @@ static void open_line(struct line *line) {
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     line->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
     if (line->fd < 0) fail("socket");
-    int on = 1;
+    int on = 1, size = receive_buffer;
+    if (size) setsockopt(line->fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
     setsockopt(line->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     if (connect(line->fd, (void *)&address, sizeof address) && errno != EINPROGRESS) fail("connect");
     struct epoll_event event = {.events = EPOLLOUT, .data.ptr = line};
@@ -133,34 +147,90 @@ static void upgrade(struct line *line) {
     epoll_ctl(epoll, EPOLL_CTL_MOD, line->fd, &event);
 }
 
-static struct change *change_of(int64_t seq) {
+/* A number for the task that the text is about, by the last eight digits of its id. */
+static long task_of(const char *text, size_t size) {
+    static const char name[] = "\"videoId\":\"";
+    static uint64_t keys[TASKS_MAX];
+    static long numbers[TASKS_MAX], known;
+    static size_t at;
+    size_t length = sizeof name - 1;
+    if (at + length + 40 > size || memcmp(text + at, name, length)) {
+        const char *found = memmem(text, size, name, length);
+        if (!found || found + length + 40 > text + size) return 0;
+        at = found - text;
+    }
+    const char *end = memchr(text + at + length, '"', 40);
+    uint64_t key;
+    memcpy(&key, (end ? end : text + at + length + 38) - sizeof key, sizeof key);
+    size_t slot = key * UINT64_C(0x9E3779B97F4A7C15) >> 52;
+    while (keys[slot] && keys[slot] != key) slot = (slot + 1) % TASKS_MAX;
+    if (!keys[slot]) {
+        if (known == replies) fail("pushes of tasks that nobody subscribed");
+        keys[slot] = key;
+        numbers[slot] = known++;
+    }
+    return numbers[slot];
+}
+
+static struct change *change_of(long task, int64_t seq) {
     static struct change *recent = changes;
-    if (recent->seq == seq) return recent;
-    size_t at = (uint64_t)seq * UINT64_C(0x9E3779B97F4A7C15) >> 47;
-    while (changes[at].seq && changes[at].seq != seq) at = (at + 1) % CHANGES_MAX;
+    if (recent->seq == seq && recent->task == task) return recent;
+    size_t at = ((uint64_t)seq * TASKS_MAX + task) * UINT64_C(0x9E3779B97F4A7C15) >> 47;
+    while (changes[at].seq && (changes[at].seq != seq || changes[at].task != task)) at = (at + 1) % CHANGES_MAX;
     changes[at].seq = seq;
+    changes[at].task = task;
     return recent = &changes[at];
 }
 
-static void on_push(struct line *line, const char *text, size_t size, int64_t now) {
+static void on_push(struct line *line, const char *text, size_t size, size_t wire_size, int64_t now) {
     size_t tail = size < 40 ? size : 40; /* seq is the last field */
     const char *field = memmem(text + size - tail, tail, "\"seq\":", 6);
     if (!field || !counting) return;
     int64_t seq = strtoll(field + 6, NULL, 10);
-    if (seq <= line->last_seq) out_of_order++;
-    line->last_seq = seq;
+    long task = task_of(text, size);
+    if (!line->last_seq) line->last_seq = calloc(replies, sizeof *line->last_seq);
+    if (seq <= line->last_seq[task]) out_of_order++;
+    line->last_seq[task] = seq;
     if (!received++) first_at = now;
     last_at = now;
-    bytes += size;
-    struct change *change = change_of(seq);
+    bytes += wire_size;
+    struct change *change = change_of(task, seq);
     change->arrivals++;
     change->last_at = now;
 }
 
-static void on_text(struct line *line, const char *text, size_t size, int64_t now) {
+/* The text of a compressed message (RFC 7692 section 7.2.2), good until the next call. Most lines get
+ * the very bytes that the one before got: those are not inflated again. */
+static const char *inflated(struct line *line, const char *data, size_t size, size_t *text_size) {
+    static char text[TEXT_MAX], last[TEXT_MAX], input[TEXT_MAX + 4];
+    static size_t last_size, last_text_size;
+    static z_stream shared;
+    if (!line->context && size == last_size && !memcmp(data, last, size)) {
+        *text_size = last_text_size;
+        return text;
+    }
+    z_stream *stream = line->context ? line->context : &shared;
+    if (!stream->state && inflateInit2(stream, -15) != Z_OK) fail("inflateInit2");
+    if (stream == &shared) inflateReset(stream);
+    if (size > TEXT_MAX) fail("a compressed message of more than 64 KB");
+    memcpy(input, data, size);
+    memcpy(input + size, "\0\0\xff\xff", 4);
+    stream->next_in = (void *)input;
+    stream->avail_in = size + 4;
+    stream->next_out = (void *)text;
+    stream->avail_out = sizeof text;
+    int result = inflate(stream, Z_SYNC_FLUSH);
+    if (result != Z_OK && result != Z_BUF_ERROR) fail("inflate");
+    *text_size = last_text_size = sizeof text - stream->avail_out;
+    last_size = line->context ? 0 : size;
+    memcpy(last, data, last_size);
+    return text;
+}
+
+static void on_text(struct line *line, const char *text, size_t size, size_t wire_size, int64_t now) {
     if (memmem(text, size < 32 ? size : 32, "\"heartbeat\"", 11)) return;
     if (line->state == READY) {
-        on_push(line, text, size, now);
+        on_push(line, text, size, wire_size, now);
         return;
     }
     if (memmem(text, size < 32 ? size : 32, "\"error\"", 7)) {
@@ -176,6 +246,7 @@ static void on_text(struct line *line, const char *text, size_t size, int64_t no
     if (line->texts == replies) {
         line->state = READY;
         ready++;
+        if (receive_buffer) epoll_ctl(epoll, EPOLL_CTL_DEL, line->fd, NULL);
     }
 }
 
@@ -193,9 +264,15 @@ static size_t on_frames(struct line *line, char *data, size_t size, int64_t now)
         }
         if (size - at < head + length) break;
         int opcode = frame[0] & 15;
-        if (opcode == 1) on_text(line, data + at + head, length, now);
-        if (opcode == 8) lose(line);
-        if (opcode == 9) send_frame(line, 10, data + at + head, length);
+        const char *text = data + at + head;
+        size_t text_size = length;
+        if (opcode == 1 && frame[0] & 0x40) text = inflated(line, text, length, &text_size);
+        if (opcode == 1) on_text(line, text, text_size, head + length, now);
+        if (opcode == 8) {
+            if (length >= 2) line->close_code = frame[head] << 8 | frame[head + 1];
+            lose(line);
+        }
+        if (opcode == 9) send_frame(line, 10, text, length);
         at += head + length;
     }
     return at;
@@ -210,6 +287,9 @@ static size_t on_handshake(struct line *line, char *data, size_t size) {
     }
     line->state = TALKING;
     opened++;
+    bool deflates = memmem(data, end - data, "permessage-deflate", 18);
+    if (deflates && !memmem(data, end - data, "server_no_context_takeover", 26))
+        line->context = calloc(1, sizeof *line->context);
     char auth[2048];
     const char *token = tokens[(line - lines) % token_count];
     const char *format = "{\"type\":\"auth\",\"id\":1,\"payload\":{\"token\":\"%s\"}}";
@@ -229,6 +309,7 @@ static void on_readable(struct line *line) {
     if (line->state == UPGRADING) used = on_handshake(line, buffer, size);
     if (line->state >= TALKING) used += on_frames(line, buffer + used, size - used, now_us());
     free(line->rest);
+    if (line->state == LOST) return;
     line->rest_len = size - used;
     line->rest = line->rest_len ? memcpy(malloc(line->rest_len), buffer + used, line->rest_len) : NULL;
 }
@@ -247,14 +328,7 @@ static void read_tokens(const char *path) {
     if (!token_count) fail("no tokens");
 }
 
-static void start_count(void) {
-    char request[128];
-    ssize_t n = read(STDIN_FILENO, request, sizeof request - 1);
-    if (n <= 0) exit(0);
-    request[n] = 0;
-    long count;
-    double seconds;
-    if (sscanf(request, "%ld %lf", &count, &seconds) != 2) fail("CHANGES SECONDS");
+static void start_count(long count, double seconds) {
     memset(changes, 0, sizeof changes);
     received = bytes = out_of_order = 0;
     first_at = last_at = 0;
@@ -263,6 +337,43 @@ static void start_count(void) {
     counting = true;
     printf("{\"counting\":%ld}\n", count);
     fflush(stdout);
+}
+
+static void read_again(double seconds) {
+    for (struct line *line = lines; line < lines + connections; line++) {
+        struct epoll_event event = {.events = EPOLLIN, .data.ptr = line};
+        if (line->state == READY) epoll_ctl(epoll, EPOLL_CTL_ADD, line->fd, &event);
+    }
+    read_ends_at = now_us() + (int64_t)(seconds * 1e6);
+    reading_again = true;
+}
+
+static void end_read(void) {
+    reading_again = false;
+    long by_code[5000] = {0};
+    for (struct line *line = lines; line < lines + connections; line++)
+        if (line->state == LOST && line->close_code < 5000) by_code[line->close_code]++;
+    printf("{\"still_open\":%ld,\"closed\":{", connections - lost);
+    const char *comma = "";
+    for (int code = 0; code < 5000; code++) {
+        if (!by_code[code]) continue;
+        printf("%s\"%d\":%ld", comma, code, by_code[code]);
+        comma = ",";
+    }
+    printf("}}\n");
+    fflush(stdout);
+}
+
+static void on_command(void) {
+    char request[128];
+    ssize_t n = read(STDIN_FILENO, request, sizeof request - 1);
+    if (n <= 0) exit(0);
+    request[n] = 0;
+    long count;
+    double seconds;
+    if (sscanf(request, "count %ld %lf", &count, &seconds) == 2) start_count(count, seconds);
+    else if (sscanf(request, "read %lf", &seconds) == 1) read_again(seconds);
+    else fail("an unknown command");
 }
 
 static void end_count(void) {
@@ -281,8 +392,8 @@ static void end_count(void) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 7) {
-        fprintf(stderr, "usage: load PORT CONNECTIONS WINDOW REPLIES TOKENS SUBSCRIBE\n");
+    if (argc != 8) {
+        fprintf(stderr, "usage: load PORT CONNECTIONS WINDOW REPLIES TOKENS SUBSCRIBE RECEIVE_BUFFER\n");
         return 2;
     }
     port = atol(argv[1]);
@@ -291,6 +402,7 @@ int main(int argc, char **argv) {
     replies = atol(argv[4]);
     read_tokens(argv[5]);
     subscribe = argv[6];
+    receive_buffer = atol(argv[7]);
     lines = calloc(connections, sizeof *lines);
     epoll = epoll_create1(0);
     struct epoll_event input = {.events = EPOLLIN, .data.ptr = NULL}, events[EVENTS];
@@ -304,7 +416,7 @@ int main(int argc, char **argv) {
         int n = epoll_wait(epoll, events, EVENTS, 20);
         for (int i = 0; i < n; i++) {
             struct line *line = events[i].data.ptr;
-            if (!line) start_count();
+            if (!line) on_command();
             else if (line->state == CONNECTING) upgrade(line);
             else if (line->state != LOST) on_readable(line);
         }
@@ -315,5 +427,6 @@ int main(int argc, char **argv) {
             fflush(stdout);
         }
         if (counting && (received >= wanted || now_us() > count_ends_at)) end_count();
+        if (reading_again && (lost == connections || now_us() > read_ends_at)) end_read();
     }
 }

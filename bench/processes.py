@@ -18,20 +18,23 @@ from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any, Final
 
 from bench import tools
-from bench.message import CROWD, TEAM, subscribe_task, template
+from bench.message import CROWD, TEAM, subscribe_room, subscribe_task, template
 from sora_ws.auth import Tokens
 from sora_ws.settings import Secret
 
 ANSWER_GUARD_S: Final = 120.0
+COUNT_GUARD_S: Final = 60.0
 SECRET: Final = "only for the bench, and for nobody else"
+POLL_S: Final = 0.1
 CALM: Final = 32
 DAY_MS: Final = 86_400_000
-CONTENDERS: Final = ("fast", "stream", "tornado", "node", "limit")
+OURS: Final = ("fast", "stream")
+CONTENDERS: Final = ("limit", "node", *OURS, "tornado")
 CHECKOUT: Final = Path(__file__).parents[1]
 
 
 class Broken(Exception):
-    """A process died, or did not answer in time."""
+    """A process died, did not answer in time, or what came was not what had been sent."""
 
 
 @dataclass
@@ -53,27 +56,33 @@ class Process:
             bufsize=0,
         )
         self._unread = b""
+        self._answers: list[dict[str, Any]] = []
 
     def tell(self, *words: object) -> None:
         assert self._child.stdin
         self._child.stdin.write(" ".join(map(str, words)).encode() + b"\n")
 
-    def answer(self, guard_s: float = ANSWER_GUARD_S) -> dict[str, Any]:
-        """The next line. Raises Broken."""
-        assert self._child.stdout
+    def answer(self, key: str, guard_s: float = ANSWER_GUARD_S) -> dict[str, Any]:
+        """The next answer that has the key; others wait for whoever asks for them. Raises Broken."""
         end = time.monotonic() + guard_s
+        while not (found := [answer for answer in self._answers if key in answer]):
+            self._answers.append(json.loads(self._line(end)))
+        self._answers.remove(found[0])
+        return found[0]
+
+    def _line(self, end: float) -> bytes:
+        assert self._child.stdout
         with selectors.DefaultSelector() as selector:
             selector.register(self._child.stdout, selectors.EVENT_READ)
             while b"\n" not in self._unread:
                 if not selector.select(max(0.0, end - time.monotonic())):
-                    raise Broken(f"no answer from {self.command[:3]} in {guard_s:.0f} s")
+                    raise Broken(f"no answer from {self.command[:3]} in time")
                 data = os.read(self._child.stdout.fileno(), 1 << 20)
                 if not data:
                     raise Broken(f"{self.command[:3]} ended with {self._child.wait()}")
                 self._unread += data
         line, _, self._unread = self._unread.partition(b"\n")
-        found: dict[str, Any] = json.loads(line)
-        return found
+        return line
 
     @property
     def rss_bytes(self) -> int:
@@ -95,13 +104,84 @@ class Process:
 
 @dataclass
 class Contender(Process):
-    """A server under measurement."""
+    """A server under measurement; its commands stand in contenders/commands.py."""
 
     port: int = 0
 
     def publish(self, count: int, *, together: int = 1, interval_us: int = 0) -> None:
-        """Start to; `answer` says when all has been handed to the sockets."""
-        self.tell(count, together, interval_us)
+        """Start to; `published` says when all has been handed to the sockets."""
+        self.tell("publish", count, together, interval_us)
+
+    def published(self) -> None:
+        self.answer("published")
+
+    def wait_for_lines(self, count: int) -> None:
+        """Until no more than so many are open. Raises Broken."""
+        end = time.monotonic() + ANSWER_GUARD_S
+        while self.lines > count:
+            if time.monotonic() > end:
+                raise Broken(f"{self.command[:3]}: more than {count} lines are open")
+            time.sleep(POLL_S)
+
+    def held_ms(self, command: str) -> float:
+        """How long it held the loop, as it says itself."""
+        self.tell(command)
+        held_us: int = self.answer("held_us")["held_us"]
+        return held_us / 1000
+
+    @property
+    def lines(self) -> int:
+        """How many are open."""
+        self.tell("lines")
+        count: int = self.answer("lines")["lines"]
+        return count
+
+
+@dataclass
+class Readers(Process):
+    """Browsers that subscribe to something of the team, and count; load.c says how."""
+
+    count: int = 0
+
+    def ready(self) -> dict[str, Any]:
+        """When all are in: {"started_us", "ready_us", "lost_lines", "refused"}. Raises Broken."""
+        came = self.answer("ready")
+        if came["lost_lines"]:
+            raise Broken(f"{came['lost_lines']} of {self.count} browsers were dropped while they came")
+        return came
+
+    def expect(self, changes: int, seconds: float = COUNT_GUARD_S) -> None:
+        """Count from now on, until everybody has had so many or the time is over."""
+        self.tell("count", changes, seconds)
+        self.answer("counting")
+
+    def counted(self, changes: int) -> Counted:
+        """What came of it: each reader had every change once, in order. Raises Broken."""
+        told = self.answer("received")
+        found = Counted(told["received"], told["bytes"], told["last_us"], told.pop("changes"))
+        missing = changes * self.count - found.received
+        whole = all(arrivals == self.count for _, arrivals, _ in found.changes)
+        if missing or not whole or told["out_of_order"] or told["lost_lines"]:
+            raise Broken(f"{self.count} readers: {missing} messages are missing: {told}")
+        return found
+
+
+@dataclass(frozen=True)
+class Counted:
+    """`changes` are (seq, arrivals, µs from seq to the last arrival); `bytes` as they came."""
+
+    received: int
+    bytes: int
+    last_us: int
+    changes: list[tuple[int, int, int]]
+
+    @property
+    def first_due_us(self) -> int:
+        return min(seq for seq, _, _ in self.changes)
+
+    def delays_ms(self, begin_us: int = 0, end_us: int = 2**63) -> list[float]:
+        """From when a change was due, which is between the two, to its last arrival."""
+        return [late_us / 1000 for seq, _, late_us in self.changes if begin_us <= seq <= end_us]
 
 
 class Bench:
@@ -117,12 +197,17 @@ class Bench:
         self._tokens = folder / "tokens"
         self._tokens.write_text("\n".join(_tokens(readers_max)), encoding="ascii")
 
-    def contender(self, name: str, tasks: int = 1) -> Contender:
-        """A fresh process of it, listening."""
-        command, env = self._command(name, tasks)
-        contender = Contender(command, self._server_core, env)
+    def contender(
+        self, name: str, tasks: int = 1, *, options: tuple[str, ...] = (), **settings: str
+    ) -> Contender:
+        """A fresh process of it, listening.
+
+        `options` are "deflate", and "skip" for the limit; `settings` are for sora-ws alone.
+        """
+        command, env = self._command(name, tasks, options)
+        contender = Contender(command, self._server_core, env | settings if env else env)
         self._running.append(contender)
-        contender.port = contender.answer()["port"]
+        contender.port = contender.answer("port")["port"]
         return contender
 
     def readers(
@@ -134,38 +219,54 @@ class Bench:
         tasks: int = 1,
         window: int = CALM,
         nice: int = 0,
+        receive_buffer: int = 0,
     ) -> Readers:
-        """Start to connect so many; `window` of them are on their way at a time."""
-        program = str(tools.compiled(tools.BENCH / "load.c"))
-        arguments = [
-            contender.port,
-            count,
-            window,
-            2 + tasks,
-            self._tokens,
-            subscribe or subscribe_task(TEAM),
-        ]
-        readers = Readers([program, *map(str, arguments)], self._load_core, nice=nice, count=count)
+        """Start to connect so many; `window` of them are on their way at a time.
+
+        With a `receive_buffer` they read nothing once they are subscribed.
+        """
+        subscribe = subscribe or (subscribe_task(TEAM) if tasks == 1 else subscribe_room(TEAM))
+        program = tools.compiled(tools.BENCH / "load.c")
+        arguments = [contender.port, count, window, 2 + tasks, self._tokens, subscribe, receive_buffer]
+        readers = Readers([str(program), *map(str, arguments)], self._load_core, nice=nice, count=count)
         self._running.append(readers)
         return readers
 
-    def end(self, process: Process) -> None:
-        self._running.remove(process)
-        process.stop()
+    def served(
+        self, name: str, count: int, tasks: int = 1, *, options: tuple[str, ...] = ()
+    ) -> tuple[Contender, Readers]:
+        """A fresh contender, and all its readers in."""
+        contender = self.contender(name, tasks, options=options)
+        readers = self.readers(contender, count, tasks=tasks)
+        readers.ready()
+        return contender, readers
+
+    def provider(self) -> Process:
+        """A videos API on the core of the load; contenders/provider.py says how it is driven."""
+        command = [sys.executable, "-m", "bench.contenders.provider"]
+        provider = Process(command, self._load_core)
+        self._running.append(provider)
+        return provider
+
+    def end(self, *processes: Process) -> None:
+        for process in processes:
+            self._running.remove(process)
+            process.stop()
 
     def end_all(self) -> None:
-        for process in tuple(self._running):
-            self.end(process)
+        self.end(*self._running)
 
-    def _command(self, name: str, tasks: int) -> tuple[list[str], dict[str, str]]:
-        if name in ("fast", "stream"):
-            return [sys.executable, "-m", "bench.contenders.sora", str(tasks)], self._settings(name)
-        arguments = [str(tasks), template()]
+    def _command(self, name: str, tasks: int, options: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
+        if name in OURS:
+            env = self._settings(name) | ({"WS_COMPRESSION": "on"} if "deflate" in options else {})
+            return [sys.executable, "-m", "bench.contenders.sora", str(tasks)], env
+        arguments = [str(tasks), template(), *options]
         if name == "tornado":
             return [sys.executable, "-m", "bench.contenders.tornado_plain", *arguments], {}
         folder = tools.BENCH / "contenders"
         if name == "node":
-            return ["node", str(folder / "node.cjs"), str(tools.node_modules()), *arguments], {}
+            modules = str(tools.node_modules())
+            return ["node", "--expose-gc", str(folder / "node.cjs"), modules, *arguments], {}
         return [str(tools.compiled(folder / "limit.c")), *arguments], {}
 
     def _settings(self, transport: str) -> dict[str, str]:
@@ -183,26 +284,6 @@ class Bench:
         }
 
 
-@dataclass
-class Readers(Process):
-    """Browsers that subscribe to everything of the team, and count."""
-
-    count: int = 0
-
-    def ready(self) -> dict[str, Any]:
-        """When all are in: {"started_us", "ready_us", "lost_lines", "refused"}."""
-        return self.answer()
-
-    def expect(self, changes: int, seconds: float) -> None:
-        """Count from now on, until everybody has had so many or the time is over."""
-        self.tell(changes, seconds)
-        self.answer()
-
-    def counted(self) -> dict[str, Any]:
-        """What came of it; {"changes": [[seq, arrivals, µs from seq to the last arrival], …]}."""
-        return self.answer()
-
-
 @contextmanager
 def bench(readers_max: int) -> Iterator[Bench]:
     """A bench whose processes and files are gone afterwards."""
@@ -216,8 +297,11 @@ def bench(readers_max: int) -> Iterator[Bench]:
             made.end_all()
 
 
+def token(user: str) -> str:
+    """Of a member of both teams."""
+    return Tokens(DAY_MS, Secret(SECRET)).issue(user, user.title(), [TEAM, CROWD])[0]
+
+
 def _tokens(count: int) -> Iterator[str]:
     """One for each browser, because each is somebody else."""
-    tokens = Tokens(DAY_MS, Secret(SECRET))
-    for number in range(count):
-        yield tokens.issue(f"user-{number}", f"Reader {number}", [TEAM, CROWD])[0]
+    return (token(f"reader-{number}") for number in range(count))

@@ -3,60 +3,60 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import platform
 import shutil
-import statistics
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import tornado
 
 from bench import tools
+from bench.rounds import Figure, Rounds
 from sora_ws import __version__
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """One figure, as often as it was measured."""
+class Measured:
+    """A row with all its figures."""
 
     row: str
-    contender: str
-    what: str
-    unit: str
-    values: Sequence[float]
-
-    @property
-    def median(self) -> float:
-        return statistics.median(self.values)
-
-    def json(self) -> str:
-        return json.dumps(
-            {
-                "row": self.row,
-                "contender": self.contender,
-                "what": self.what,
-                "unit": self.unit,
-                "median": _short(self.median),
-                "low": _short(min(self.values)),
-                "high": _short(max(self.values)),
-                "values": [_short(value) for value in self.values],
-            }
-        )
+    goal: str
+    rounds: Rounds
 
 
-def table(results: Iterable[Result]) -> str:
-    """In Markdown, one line a figure."""
-    lines = ["| row | who | what | median | low – high | unit |", "| --- | --- | --- | --- | --- | --- |"]
-    lines += [
-        f"| {r.row} | {r.contender} | {r.what} | {_text(r.median)} "
-        f"| {_text(min(r.values))} – {_text(max(r.values))} | {r.unit} |"
-        for r in results
-    ]
+def json_lines(measured: Measured) -> Iterator[str]:
+    """One line a figure, with the value of every round, and one for each contender that is absent."""
+    for figure in measured.rounds.figures:
+        line = {
+            "row": measured.row,
+            "contender": figure.contender,
+            "what": figure.what,
+            "unit": figure.unit,
+            "median": _short(figure.median),
+            "low": _short(min(figure.values)),
+            "high": _short(max(figure.values)),
+            "values": [_short(value) for value in figure.values],
+        }
+        yield json.dumps(line)
+    for contender, why in measured.rounds.absent.items():
+        yield json.dumps({"row": measured.row, "contender": contender, "absent": why})
+
+
+def table(rows: Sequence[Measured], who: Sequence[str]) -> str:
+    """In Markdown: a line a figure, the contenders side by side, each with median (low – high)."""
+    lines = [f"| row | what | {' | '.join(who)} |", f"| --- | --- |{' --- |' * len(who)}"]
+    for measured in rows:
+        lines.append(f"| **{measured.row}** | goal: {measured.goal} |{' |' * len(who)}")
+        found: dict[tuple[str, str], dict[str, Figure]] = {}
+        for figure in measured.rounds.figures:
+            found.setdefault((figure.what, figure.unit), {})[figure.contender] = figure
+        for (what, unit), by_contender in found.items():
+            cells = [_cell(by_contender.get(name), measured.rounds.absent.get(name, "–")) for name in who]
+            lines.append(f"| | {what}, {unit} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -82,10 +82,11 @@ def _node_version() -> str:
     return subprocess.run(["node", "--version"], capture_output=True, text=True, check=False).stdout.strip()
 
 
-def quantile(values: Sequence[float], q: float) -> float:
-    """The smallest value that a share `q` of all does not exceed."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, max(0, math.ceil(q * len(ordered)) - 1))]
+def _cell(figure: Figure | None, why_not: str) -> str:
+    if figure is None:
+        return why_not
+    low, high = min(figure.values), max(figure.values)
+    return f"{_text(figure.median)} ({_text(low)} – {_text(high)})"
 
 
 def _short(value: float) -> float:

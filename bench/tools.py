@@ -25,7 +25,7 @@ def compiled(source: Path) -> Path:
     program = CACHE / source.stem
     with _lock("cc"):
         if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
-            _run(["cc", "-O2", "-Wall", "-Werror", "-o", str(program), str(source)])
+            _run(["cc", "-O2", "-Wall", "-Werror", "-o", str(program), str(source), "-lz"])
     return program
 
 

@@ -2,18 +2,20 @@
 
     python -m bench.contenders.sora TASKS
 
-Settings come from the environment. The tasks belong to the team "bench". No provider is asked
-and nothing is saved: states are published at the hub, which is what this measures.
+Settings come from the environment. The tasks belong to the team "bench". Where the changes come
+from here, no provider is asked and nothing is saved: states are published at the hub. In the row
+`whole` TASKS is 0: tasks are made over REST, and their changes come from a provider.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import cycle
 
-from bench.contenders.commands import obey, say
+from bench.contenders.commands import Contender, obey, say
 from bench.message import CROWD, example_tasks
 from sora_ws import logs
 from sora_ws.app import App
@@ -24,6 +26,7 @@ from sora_ws.push.hub import Hub
 from sora_ws.service import VideoService
 from sora_ws.settings import Settings
 from sora_ws.store import Store
+from sora_ws.task import Task
 
 
 class BenchedApp(App):
@@ -38,6 +41,36 @@ class BenchedApp(App):
         self.store, self.hub = store, hub
         return super()._tasks(store, media, provider, hub)
 
+    @property
+    def connected(self) -> int:
+        """How many lines are open."""
+        return self._lines.connected if self._lines is not None else 0
+
+
+class Sora(Contender):
+    """Publishes states of the tasks, one after the other."""
+
+    def __init__(self, app: BenchedApp, tasks: Sequence[Task]) -> None:
+        self._app = app
+        self._turns = cycle(tasks)
+        self._expected = 0
+
+    def publish(self, seqs: Sequence[int]) -> None:
+        hub = self._app.hub
+        self._expected = hub.pushes_sent + len(seqs) * hub.subscriptions
+        for seq in seqs:
+            hub.publish(replace(next(self._turns), seq=seq))
+
+    async def published(self) -> None:
+        while self._app.hub.pushes_sent < self._expected:  # noqa: ASYNC110 -- the hub tells nobody, and needs not
+            await asyncio.sleep(0)
+
+    def lines(self) -> int:
+        return self._app.connected
+
+    async def leave(self) -> None:
+        await self._app.stop()
+
 
 async def main(task_count: int) -> None:
     settings, _ = Settings.load()
@@ -48,20 +81,8 @@ async def main(task_count: int) -> None:
     tasks = example_tasks(task_count)
     for task in (*tasks, *example_tasks(1, CROWD)):
         await app.store.insert(task)
-    hub, turns, expected = app.hub, cycle(tasks), 0
-
-    async def publish(seqs: list[int]) -> None:
-        nonlocal expected
-        expected = hub.pushes_sent + len(seqs) * hub.subscriptions
-        for seq in seqs:
-            hub.publish(replace(next(turns), seq=seq))
-
-    async def published() -> None:
-        while hub.pushes_sent < expected:  # noqa: ASYNC110 -- the hub tells nobody, and needs not
-            await asyncio.sleep(0)
-
     say(port=app.settings.port)
-    await obey(publish, published)
+    await obey(Sora(app, tasks))
     await app.stop()
 
 

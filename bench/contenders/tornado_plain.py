@@ -1,6 +1,6 @@
 """Tornado as its own documentation shows it: a handler a reader, `write_message` a reader.
 
-python -m bench.contenders.tornado_plain TASKS TEMPLATE
+python -m bench.contenders.tornado_plain TASKS TEMPLATE [deflate]
 """
 
 from __future__ import annotations
@@ -8,13 +8,15 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
-from bench.contenders.commands import obey, say
+from bench.contenders.commands import Contender, obey, say
 from bench.message import CROWD, HOLE
 
 BACKLOG = 1024
@@ -23,9 +25,13 @@ BACKLOG = 1024
 class Reader(WebSocketHandler):
     """Answers auth and subscribe, and is from then on one of the readers."""
 
-    def initialize(self, readers: set[Reader], states: list[str]) -> None:
+    def initialize(self, readers: set[Reader], states: list[str], deflates: bool) -> None:
         self._readers = readers
         self._states = states
+        self._deflates = deflates
+
+    def get_compression_options(self) -> dict[str, Any] | None:
+        return {} if self._deflates else None
 
     def open(self, *args: str, **kwargs: str) -> None:
         self.set_nodelay(True)
@@ -46,30 +52,47 @@ class Reader(WebSocketHandler):
         self._readers.discard(self)
 
 
-async def main(task_count: int, template: str) -> None:
-    readers: set[Reader] = set()
-    states = [template.replace(HOLE, "1")] * task_count
-    app = Application(
-        [("/ws", Reader, {"readers": readers, "states": states})], log_function=lambda handler: None
-    )
-    sockets = bind_sockets(0, "127.0.0.1", backlog=BACKLOG)
-    HTTPServer(app).add_sockets(sockets)
+class PlainTornado(Contender):
+    """A loop over all readers."""
 
-    async def publish(seqs: list[int]) -> None:
+    def __init__(self, readers: set[Reader], template: str) -> None:
+        self._readers = readers
+        self._template = template
+
+    def publish(self, seqs: Sequence[int]) -> None:
         for seq in seqs:
-            text = template.replace(HOLE, str(seq))
-            for reader in tuple(readers):
+            text = self._template.replace(HOLE, str(seq))
+            for reader in tuple(self._readers):
                 try:
                     reader.write_message(text)
                 except WebSocketClosedError:
-                    readers.discard(reader)
+                    self._readers.discard(reader)
 
-    async def published() -> None:
+    async def published(self) -> None:
         await asyncio.sleep(0)
 
+    def lines(self) -> int:
+        return len(self._readers)
+
+    async def leave(self) -> None:
+        for reader in tuple(self._readers):
+            reader.close(1001, "the server stops")
+        await asyncio.sleep(0)
+
+
+async def main(task_count: int, template: str, *options: str) -> None:
+    readers: set[Reader] = set()
+    own = {
+        "readers": readers,
+        "states": [template.replace(HOLE, "1")] * task_count,
+        "deflates": "deflate" in options,
+    }
+    app = Application([("/ws", Reader, own)], log_function=lambda handler: None)
+    sockets = bind_sockets(0, "127.0.0.1", backlog=BACKLOG)
+    HTTPServer(app).add_sockets(sockets)
     say(port=sockets[0].getsockname()[1])
-    await obey(publish, published)
+    await obey(PlainTornado(readers, template))
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), sys.argv[2]))
+    asyncio.run(main(int(sys.argv[1]), *sys.argv[2:]))

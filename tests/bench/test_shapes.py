@@ -2,55 +2,80 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
-from typing import Final
 
 import pytest
 
-from bench import rows
-from bench.processes import Bench, Broken, bench
-from bench.results import Result
+from bench.message import TEAM, subscribe_task
+from bench.processes import CALM, OURS, Bench, Broken, bench
+from bench.rounds import Rounds
+from bench.rows import ROWS
+from bench.rows.memory import Way, growth_kb
+from bench.scale import SHORT
 from bench.tools import Missing
 from tests.services import missing
 
-KB_MAX: Final = 3 * 1.5  # three times what a line is meant to cost at most
-OURS: Final = ("fast", "stream")
+KB_MAX = 3 * 1.5  # three times what a line is meant to cost at most
+BYTES_MAX = 0.75  # of a progress, compressed
 
 
 @pytest.fixture
 def short_bench() -> Iterator[Bench]:
     try:
-        with bench(rows.SHORT.memory[0] + 100) as made:
+        with bench(SHORT.readers_max) as made:
             yield made
     except Missing as error:
         missing(str(error))
 
 
-@pytest.mark.parametrize("row", ["fan-out", "joined", "latency", "storm"])
+@pytest.mark.parametrize("row", ["fanout", "joined", "whole"])
 def test_everybody_gets_everything_in_order(short_bench: Bench, row: str) -> None:
-    """Both transports bring each change to each reader once, in order, and so does the load's own count."""
-    results = list(rows.ROWS[row](short_bench, rows.SHORT, (*OURS, "limit")))
-    assert {result.contender for result in results} >= set(OURS)
+    """Both transports bring each change to each reader once, in order."""
+    assert _measured(short_bench, row, *OURS, "limit")
+
+
+@pytest.mark.parametrize("row", ["latency", "storm", "idle", "holds"])
+def test_a_row_is_measured(short_bench: Bench, row: str) -> None:
+    """Nothing is lost while many come, are told to go, or nothing happens."""
+    assert _measured(short_bench, row, "fast", "limit")
 
 
 def test_a_line_is_small(short_bench: Bench) -> None:
     """A browser that is in and subscribed costs at most three times the goal."""
-    [kb] = [result.median for result in _memory(short_bench) if "at a time" in result.what]
-    assert kb <= KB_MAX
+    [count] = SHORT.memory
+    way = Way("", count, CALM, subscribe_task(TEAM))
+    assert growth_kb(short_bench, "fast", way, SHORT.settle) <= KB_MAX
+
+
+def test_compressed_pushes_are_whole_and_smaller(short_bench: Bench) -> None:
+    """Who agreed to permessage-deflate can read every change, and gets fewer bytes for it."""
+    rounds = _measured(short_bench, "deflate", "fast", "limit")
+    assert _value(rounds, "bytes, of plain") <= BYTES_MAX
+
+
+def test_who_never_reads_is_closed_and_the_others_miss_nothing(short_bench: Bench) -> None:
+    """More than MAX_SEND_BUFFER_BYTES unread closes a line with 4413."""
+    assert _value(_measured(short_bench, "stuck", "fast"), "closed with 4413") == 100
 
 
 def test_a_lost_message_is_seen(short_bench: Bench) -> None:
     """A change that does not arrive breaks the run; no figure comes of it."""
-    contender = short_bench.contender("limit")
-    readers = short_bench.readers(contender, 10)
-    readers.ready()
+    contender, readers = short_bench.served("limit", 10)
     readers.expect(3, 0.5)
     contender.publish(2)
     with pytest.raises(Broken, match="10 messages are missing"):
-        rows.checked(contender, readers, 3)
+        readers.counted(3)
 
 
-def _memory(short_bench: Bench) -> Iterator[Result]:
-    scale = dataclasses.replace(rows.SHORT, settle=0.0)
-    return rows.memory(short_bench, scale, ("fast",))
+def _measured(short_bench: Bench, row: str, *who: str) -> Rounds:
+    """A run in which nothing was lost: what was, raises."""
+    rounds = ROWS[row].measure(short_bench, SHORT, who)
+    assert {figure.contender for figure in rounds.figures} == set(who)
+    return rounds
+
+
+def _value(rounds: Rounds, what: str) -> float:
+    [value] = [
+        figure.median for figure in rounds.figures if (figure.contender, figure.what) == ("fast", what)
+    ]
+    return value
