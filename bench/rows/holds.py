@@ -15,7 +15,6 @@ from bench.rounds import Rounds
 from bench.scale import Scale
 
 GOAL: Final = "≤ 10 ms each"
-PUSHES: Final = 5
 PUSH_EVERY_US: Final = 1_000_000
 WITHOUT: Final = frozenset({("heartbeats", "tornado"), ("full garbage collection", "limit")})
 
@@ -33,12 +32,12 @@ def measure(bench: Bench, scale: Scale, who: Sequence[str]) -> Rounds:
 
 
 def _pushing(contender: Contender, readers: Readers, scale: Scale) -> float:
-    readers.expect(PUSHES)
+    readers.expect(scale.held_pushes)
     _probe(contender)
-    contender.publish(PUSHES, interval_us=PUSH_EVERY_US)
+    contender.publish(scale.held_pushes, interval_us=PUSH_EVERY_US)
     contender.published()
     held_ms = contender.held_ms("held")
-    readers.counted(PUSHES)
+    readers.counted(scale.held_pushes)
     return held_ms
 
 
