@@ -11,35 +11,28 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import cycle
+from typing import Any
 
 from bench.contenders.commands import Contender, obey, say
 from bench.message import CROWD, example_tasks
 from sora_ws import logs
-from sora_ws.app import App
-from sora_ws.attendant import Attendant
-from sora_ws.media import MediaStore
-from sora_ws.provider import VideoProvider
+from sora_ws.app import App, make_store
 from sora_ws.push.hub import Hub
-from sora_ws.service import VideoService
 from sora_ws.settings import Settings
-from sora_ws.store import Store
 from sora_ws.task import Task
 
 
 class BenchedApp(App):
-    """The application, with its store and its hub to be got at."""
+    """The application, with its hub to be got at."""
 
-    store: Store
     hub: Hub
 
-    def _tasks(
-        self, store: Store, media: MediaStore, provider: VideoProvider, hub: Hub
-    ) -> tuple[Attendant, VideoService]:
-        self.store, self.hub = store, hub
-        return super()._tasks(store, media, provider, hub)
+    def _push(self, *parts: Any, **named: Any) -> Any:
+        [self.hub] = [part for part in (*parts, *named.values()) if isinstance(part, Hub)]
+        return super()._push(*parts, **named)
 
     @property
     def connected(self) -> int:
@@ -72,6 +65,15 @@ class Sora(Contender):
         await self._app.stop()
 
 
+async def keep(settings: Settings, tasks: Iterable[Task]) -> None:
+    """Put them into the database, beside the application."""
+    store = make_store(settings)
+    await store.open()
+    for task in tasks:
+        await store.insert(task)
+    await store.close()
+
+
 async def main(task_count: int) -> None:
     settings, _ = Settings.load()
     logs.configure(settings.log_format, settings.log_level)
@@ -79,8 +81,7 @@ async def main(task_count: int) -> None:
     await app.start()
     await app.ready()
     tasks = example_tasks(task_count)
-    for task in (*tasks, *example_tasks(1, CROWD)):
-        await app.store.insert(task)
+    await keep(settings, (*tasks, *example_tasks(1, CROWD)))
     say(port=app.settings.port)
     await obey(Sora(app, tasks))
     await app.stop()
