@@ -46,11 +46,12 @@ from sora_ws.rest.views import letter
 from sora_ws.rhythm import Rhythm
 from sora_ws.service import VideoService
 from sora_ws.settings import Secret, Settings, WrongSetting
-from sora_ws.signatures import Signer, new_secret
+from sora_ws.signatures import Signer, Verifier, new_secret
 from sora_ws.store import KeyStore, NewerFormat, Store, StoreError
 from sora_ws.store.mongo import MongoStore
 from sora_ws.store.sqlite import SqliteStore
 from sora_ws.task import Task
+from sora_ws.webhooks import Webhooks
 from sora_ws.writer import TaskWriter
 
 if TYPE_CHECKING:
@@ -215,6 +216,7 @@ class App:
             clock=self._clock,
             readiness=lambda: self._readiness(store),
             provider_trouble=lambda: provider.trouble,
+            webhooks=self._webhooks(),
         )
         await self._serve(routes(context))
 
@@ -253,6 +255,13 @@ class App:
         )
         self._poller.start()
         return service
+
+    def _webhooks(self) -> Webhooks | None:
+        """What takes the provider's word, None where no secret says who that is."""
+        secrets = self.settings.sora_webhook_secret
+        if not secrets or self._poller is None:
+            return None
+        return Webhooks(Verifier(secrets), self._poller.look_now)
 
     async def _callbacks(self, store: Store, presenter: Presenter) -> Postman:
         """What tells ends to the addresses that asked for it, started."""

@@ -43,8 +43,17 @@ class _Lane:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def wait(self, task: Task) -> None:
-        heapq.heappush(self._waiting, (task.watch.next_look_at, task.id, task))
+    def wait(self, task: Task, until: int) -> None:
+        heapq.heappush(self._waiting, (until, task.id, task))
+
+    def hasten(self, task_id: str, now: int) -> bool:
+        """A task that waits here is due; False where it doesn't."""
+        for place, (_, waiting, task) in enumerate(self._waiting):
+            if waiting == task_id:
+                self._waiting[place] = (now, task_id, task)
+                heapq.heapify(self._waiting)
+                return True
+        return False
 
     def enter(self, now: int) -> Task | None:
         """The longest due task, in a place that it has until `leave`."""
@@ -85,6 +94,7 @@ class Poller:
         self._looks = _Lane(LOOKS_MAX)
         self._in_hand: set[str] = set()
         self._let_go: set[str] = set()
+        self._again: set[str] = set()
         self._downloads = asyncio.Semaphore(DOWNLOADS_MAX)
         self._running: set[asyncio.Task[None]] = set()
         self._asking = False
@@ -109,8 +119,23 @@ class Poller:
     def nudge(self, task: Task) -> None:
         """A task that is due by now, without waiting for the store to say so."""
         if self._beat.is_running():
-            self._take(task)
+            self._take(task, task.watch.next_look_at)
             self._tick()
+
+    async def look_now(self, job_id: str) -> None:
+        """There is word of a job: look at its task ahead of its time, if there is one that lives.
+
+        The provider's own wish to be left alone is kept. Raises StoreError.
+        """
+        task = await self._store.find_by_job(job_id)
+        if task is None or not self._beat.is_running():
+            return
+        now = self._now()
+        if task.id not in self._in_hand:
+            self._take(task, now)
+        elif not self._looks.hasten(task.id, now):
+            self._again.add(task.id)  # the look under way may have left before the word came
+        self._tick()
 
     def _tick(self) -> None:
         now = self._now()
@@ -152,7 +177,7 @@ class Poller:
                 ask_again_in = 0  # there are more, and they come as soon as these are taken
             for task in due:
                 if task.id not in self._let_go:  # else it may be older than what was done since
-                    self._take(task)
+                    self._take(task, task.watch.next_look_at)
         except StoreError as error:
             if not self._store_is_away:
                 log.warning("the store can't say what is due: %s", error, extra={"action": "store_away"})
@@ -165,25 +190,28 @@ class Poller:
             self._ask_at = now + ask_again_in
             self._asking = False
 
-    def _take(self, task: Task) -> None:
+    def _take(self, task: Task, at: int) -> None:
         if task.id in self._in_hand:
             return
         self._in_hand.add(task.id)
         lane = self._creates if task.job_id is None else self._looks
-        lane.wait(task)
+        lane.wait(task, at)
 
     async def _attend(self, task: Task, lane: _Lane) -> None:
         soon = None
         try:
-            soon = await self._if_soon(await self._advance(task, lane))
+            after = await self._advance(task, lane)
+            at = self._now() if task.id in self._again else after.watch.next_look_at
+            soon = await self._if_soon(after, at)
         except StoreError as error:
             # The task is still due in the store, and comes again when that is back.
             log.warning("task %s waits for the store: %s", task.id, error)
         finally:
             self._in_hand.discard(task.id)
+            self._again.discard(task.id)
             self._let_go.add(task.id)
         if soon is not None and not lane.is_behind(self._now()):  # else the store says who is next
-            self._take(soon)
+            self._take(soon, at)
 
     async def _advance(self, task: Task, lane: _Lane) -> Task:
         try:
@@ -195,9 +223,9 @@ class Poller:
         async with self._downloads:
             return await self._attendant.archive(task, urls)
 
-    async def _if_soon(self, task: Task) -> Task | None:
+    async def _if_soon(self, task: Task, at: int) -> Task | None:
         """The task where it may be due before the store says so; read again, as it may have ended."""
-        if not task.is_live or task.watch.next_look_at > self._now() + LOOK_AHEAD_MS:
+        if not task.is_live or at > self._now() + LOOK_AHEAD_MS:
             return None
         found = await self._store.find(task.id)
         return found if found is not None and found.is_live else None

@@ -15,6 +15,7 @@ from sora_ws.rest.page import AssetHandler, load_assets
 from sora_ws.rest.status import HealthHandler, NothingHandler, ReadyHandler, StatsHandler, WaitingHandler
 from sora_ws.rest.under_way import UnderWay
 from sora_ws.rest.videos import CallbackHandler, CancelHandler, RetryHandler, VideoHandler, VideosHandler
+from sora_ws.rest.webhooks import WebhookHandler
 from sora_ws.settings import Settings
 
 __all__ = ["RestContext", "UnderWay", "log_request", "routes", "waiting_routes"]
@@ -35,6 +36,7 @@ def routes(context: RestContext) -> list[Route]:
         (r"/api/videos/([^/]+)/callback", CallbackHandler, mine),
         (r"/api/stats", StatsHandler, mine),
         (r"/media/([^/]+\.(?:mp4|jpg))", MediaHandler, mine),
+        (r"/webhooks/sora", WebhookHandler, mine),
         (r"/readyz", ReadyHandler, mine),
         *_open_routes(context.settings),
         (r".*", NothingHandler, {"settings": context.settings}),

@@ -11,6 +11,7 @@ from sora_ws.push.messages import Presenter, Stats
 from sora_ws.rest.throttle import LoginThrottle
 from sora_ws.service import VideoService
 from sora_ws.settings import Settings
+from sora_ws.webhooks import Webhooks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +20,7 @@ class RestContext:
 
     `clock` tells ms since the epoch. `stats` may raise StoreUnavailable. `readiness` tells why
     no new work should be sent here, None where nothing stands against it; `provider_trouble` what
-    is wrong with the provider, None while it answers.
+    is wrong with the provider, None while it answers. `webhooks` is None where none are taken.
     """
 
     settings: Settings
@@ -33,4 +34,5 @@ class RestContext:
     stats: Callable[[], Awaitable[Stats]]
     readiness: Callable[[], Awaitable[str | None]]
     provider_trouble: Callable[[], str | None]
+    webhooks: Webhooks | None
     login_throttle: LoginThrottle = field(default_factory=LoginThrottle)

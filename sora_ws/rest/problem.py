@@ -19,6 +19,7 @@ from tornado.web import HTTPError
 from sora_ws.auth import TokenExpired, TokenInvalid, UserDisabled
 from sora_ws.media import MediaGone
 from sora_ws.service import Conflict, Forbidden, KeyReused, NotFound, TooManyTasks
+from sora_ws.signatures import WrongSignature
 from sora_ws.store import StoreFull, StoreUnavailable
 
 CONTENT_TYPE: Final = "application/problem+json"
@@ -95,6 +96,7 @@ KINDS: Final[Mapping[type[Exception], _Kind]] = MappingProxyType(
         NotFound: _Kind(404),
         MediaGone: _Kind(404, "There is no such video or picture."),
         Forbidden: _Kind(403),
+        WrongSignature: _Kind(403),
         Conflict: _Kind(409),
         KeyReused: _Kind(422, field="Idempotency-Key"),
         TooManyTasks: _Kind(429, headers={"Retry-After": "30"}),

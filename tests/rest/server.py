@@ -22,8 +22,11 @@ from sora_ws.push.messages import Presenter, Stats
 from sora_ws.rest import RestContext, UnderWay, log_request, routes
 from sora_ws.service import VideoService
 from sora_ws.settings import Secret, Settings
+from sora_ws.signatures import Verifier
+from sora_ws.store import StoreError
 from sora_ws.store.sqlite import SqliteStore
 from sora_ws.task import Event, Observation, Order, Task, Video
+from sora_ws.webhooks import Webhooks
 from sora_ws.writer import TaskWriter
 
 KEY = "0123456789abcdef0123456789abcdef"
@@ -83,6 +86,8 @@ class RestServer:
     not_ready: str | None = None
     provider_trouble: str | None = None
     stopped_jobs: list[str] = field(default_factory=list)
+    looked_at: list[str] = field(default_factory=list)
+    look_trouble: StoreError | None = None
     server: HTTPServer | None = None
 
     @classmethod
@@ -139,6 +144,7 @@ class RestServer:
         async def readiness() -> str | None:
             return self.not_ready
 
+        secrets = self.settings.sora_webhook_secret
         return RestContext(
             settings=self.settings,
             tokens=self.tokens,
@@ -151,7 +157,14 @@ class RestServer:
             stats=stats,
             readiness=readiness,
             provider_trouble=lambda: self.provider_trouble,
+            webhooks=Webhooks(Verifier(secrets), self.look_now) if secrets else None,
         )
+
+    async def look_now(self, job_id: str) -> None:
+        """As the poller's; nobody looks here."""
+        if self.look_trouble is not None:
+            raise self.look_trouble
+        self.looked_at.append(job_id)
 
     def token(self, user_id: str = "ann", *teams: str) -> str:
         return self.tokens.issue(user_id, user_id.title(), teams)[0]

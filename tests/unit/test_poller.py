@@ -15,6 +15,7 @@ from tests.backends.jobs import Dialect
 from tests.unit.works import ADA, some_works
 
 SELDOM = Rhythm(1_600, 1_600)  # so that the store has to be asked for every look
+NEVER = Rhythm(3_600_000, 3_600_000)
 
 
 @pytest.mark.gen_test(timeout=30)
@@ -119,3 +120,51 @@ async def test_more_than_a_batch_is_due(tmp_path: Path, monkeypatch: pytest.Monk
         w.poller.start()
         for task in tasks:
             await w.until_looked_at(task, 1)
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_word_of_a_job_is_a_look(tmp_path: Path) -> None:
+    """At once, whenever the next one would be; a job that nobody knows is none."""
+    async with some_works(tmp_path, Dialect(looks=None), rhythm=NEVER) as w:
+        task = await w.accepted()
+        w.poller.start()
+        await w.poller.look_now("job_of_others")
+        await w.poller.look_now(task.job_id or "")
+        await w.until_looked_at(task, 1)
+        assert w.looks(task) == 1
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_word_of_a_job_that_waits_for_its_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits no longer, and is looked at once for all that came."""
+    monkeypatch.setattr(poller, "LOOK_AHEAD_MS", 2 * 3_600_000)
+    async with some_works(tmp_path, Dialect(looks=None), rhythm=NEVER) as w:
+        asked = asyncio.Event()
+        task = await w.accepted()
+
+        async def note() -> None:
+            asked.set()
+
+        w.store.after_due = note
+        w.poller.start()
+        await asked.wait()
+        await w.stored(task)  # the poller has taken what the store said
+        await w.poller.look_now(task.job_id or "")
+        await w.until_looked_at(task, 1)
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_word_of_a_job_during_a_look(tmp_path: Path) -> None:
+    """The look may have left before; so there is one more behind it, however much word came."""
+    async with some_works(tmp_path, Dialect(looks=None, drips="looks"), rhythm=NEVER) as w:
+        task, other = await w.accepted(), await w.accepted("another")
+        w.poller.start()
+        await w.poller.look_now(task.job_id or "")
+        await w.provider.until(lambda: w.looks(task) == 1)
+        for _ in range(20):
+            await w.poller.look_now(task.job_id or "")
+        await w.until_looked_at(task, 1)
+        await w.poller.look_now(other.job_id or "")
+        await w.until_looked_at(other, 1)
+        await w.poller.stop(grace_s=20)
+        assert w.looks(task) == 2
