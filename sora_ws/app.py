@@ -41,7 +41,8 @@ from sora_ws.push.hub import Hub
 from sora_ws.push.lines import Lines
 from sora_ws.push.messages import Presenter, Stats
 from sora_ws.push.selfcheck import bare_sockets
-from sora_ws.rest import RestContext, UnderWay, log_request, routes, waiting_routes
+from sora_ws.push.sse import EventStreams
+from sora_ws.rest import RestContext, UnderWay, event_routes, log_request, routes, waiting_routes
 from sora_ws.rest.views import letter
 from sora_ws.rhythm import Rhythm
 from sora_ws.service import VideoService
@@ -218,7 +219,7 @@ class App:
             provider_trouble=lambda: provider.trouble,
             webhooks=self._webhooks(),
         )
-        await self._serve(routes(context))
+        await self._serve(context, hub)
 
     def _tasks(
         self, store: Store, media: MediaStore, provider: LimitedVideos, hub: Hub, postman: Postman
@@ -324,13 +325,17 @@ class App:
         self._stack.push_async_callback(provider.close)
         return LimitedVideos(provider, Limiter(first_s, min(longest_s, BREAK_MAX_S)))
 
-    async def _serve(self, handlers: list[Any]) -> None:
-        if self._server is None or self._lines is None:
+    async def _serve(self, context: RestContext, hub: Hub) -> None:
+        lines = self._lines
+        if self._server is None or lines is None:
             return
-        door = {"lines": self._lines, "settings": self.settings}
 
         def application(sockets: Sockets | None) -> Application:
-            return self._application([(r"/ws", PushHandler, {**door, "sockets": sockets}), *handlers])
+            door = {"lines": lines, "settings": self.settings, "sockets": sockets}
+            streams = EventStreams(lines, hub, sockets)
+            return self._application(
+                [(r"/ws", PushHandler, door), *event_routes(context, streams), *routes(context)]
+            )
 
         sockets = await bare_sockets(self.settings.ws_transport, application)
         if sockets is not None:

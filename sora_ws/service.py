@@ -17,6 +17,7 @@ from sora_ws.store import DuplicateKey, Page, Stale, StoreUnavailable, TaskStore
 from sora_ws.task import Idempotency, Order, State, Task, Viewer
 from sora_ws.writer import Change, Gone, TaskWriter
 
+ENDED_MAX: Final = 1000
 IDEMPOTENCY_MS: Final = 24 * 3600 * 1000
 
 
@@ -146,6 +147,10 @@ class VideoService:
     async def live(self, *, user_id: str | None = None, team: str | None = None) -> Sequence[Task]:
         """The live tasks of a user or of a team, whoever asks."""
         return await self._store.live(user_id=user_id, team=team)
+
+    async def ended_since(self, user_id: str, seq: int) -> Sequence[Task]:
+        """The user's tasks that ended behind this `seq`, oldest end first; at most the newest ENDED_MAX."""
+        return await self._store.ended_since(user_id, seq, ENDED_MAX)
 
     async def cancel(self, viewer: Viewer, task_id: str) -> Task:
         """End a live task; the provider is told afterwards. Raises NotFound, Forbidden, Conflict.

@@ -185,8 +185,7 @@ class Commands:
         viewer = _viewer(connection)
         task = self._hub.newest(video_id)
         if task is None or not task.may_be_seen_by(viewer):
-            with self._hub.following(topic) as meanwhile:
-                task = _newer(await self._visible(video_id, viewer), meanwhile)
+            [task] = await self._hub.states(topic, self._visible(video_id, viewer))
         if not connection.is_open:
             return
         self._hub.subscribe(connection, topic)
@@ -203,14 +202,12 @@ class Commands:
         viewer = _viewer(connection)
         topic = _room_topic(room, viewer)
         self._check_room_for(connection, topic)
-        with self._hub.following(topic) as meanwhile:
-            tasks = await self._live(room, viewer)
+        states = await self._hub.states(topic, self._live(room, viewer))
         if not connection.is_open:
             return
         self._hub.subscribe(connection, topic)
         self._lines.send(connection, "subscribeSuccess", RoomSubscription(room, True), id_)
-        states = {task.id: _newer(task, meanwhile) for task in tasks}
-        self._hub.show(connection, list((dict(meanwhile) | states).values()))
+        self._hub.show(connection, states)
 
     async def _unsubscribe_room(self, connection: Connection, id_: MessageId | None, payload: Raw) -> None:
         room = _payload(RoomTopic, payload).room
@@ -225,11 +222,11 @@ class Commands:
 
     # --- how they are answered ---
 
-    async def _visible(self, video_id: str, viewer: Viewer) -> Task:
-        """The task, for one answer whether it is unknown or somebody else's."""
+    async def _visible(self, video_id: str, viewer: Viewer) -> Sequence[Task]:
+        """The one task, for one answer whether it is unknown or somebody else's."""
         try:
             if TASK_ID.fullmatch(video_id):
-                return await self._service.get(viewer, video_id)
+                return [await self._service.get(viewer, video_id)]
         except NotFound:
             pass  # said below, in the same words as for an id that can't be one
         raise Refused(ErrorCode.NOT_FOUND, "there is no such video")
@@ -333,8 +330,3 @@ def _room_topic(room: str, viewer: Viewer) -> str:
     if team not in viewer.teams:
         raise Refused(ErrorCode.FORBIDDEN, f"you are not in the team {team[:80]!r}")
     return team_topic(team)
-
-
-def _newer(task: Task, published: Mapping[str, Task]) -> Task:
-    other = published.get(task.id)
-    return task if other is None or other.seq <= task.seq else other

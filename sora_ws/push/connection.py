@@ -25,6 +25,7 @@ Data = bytes | memoryview
 
 DEFLATES: Final = 1
 BATCHES: Final = 2
+EVENTS: Final = 4
 
 EVENTS_A_TURN: Final = 64
 """Then others are heard: a flood of empty frames must not hold the loop."""
@@ -122,7 +123,7 @@ class Connection(Struct, gc=False, eq=False):
     _listener: Listener
     address: str
     kind: int = 0
-    """How pushes are framed for it: DEFLATES, BATCHES."""
+    """How pushes are framed for it: DEFLATES, BATCHES, or EVENTS."""
     # The slot is the state: the socket's own `send` while nothing waits, so that the fan-out
     # needs neither flag nor branch (0.85 of a bare C loop, against 0.59 by attributes).
     put: Callable[[Data], int] = _hung_up
@@ -163,6 +164,10 @@ class Connection(Struct, gc=False, eq=False):
     def send_text(self, text: bytes) -> None:
         """A message that must arrive: a reply, a beat."""
         self.send(frames.frame(Opcode.TEXT, text))
+
+    def beat(self, frame: bytes) -> None:
+        """A sign of life, the same for all; of many that wait only the last is sent."""
+        self.send(frame, key=Opcode.PING)
 
     def pong(self, data: bytes) -> None:
         """Of many that wait only the last is sent, as RFC 6455 section 5.5.3 allows."""
@@ -235,9 +240,13 @@ class Connection(Struct, gc=False, eq=False):
         self._listener.on_closing(self)
         if code == CloseCode.STUCK and self._outbox is not None:
             self._outbox.clear()
-        self._put(frames.close_frame(code, reason))
+        if goodbye := self._goodbye(code, reason):
+            self._put(goodbye)
         if self._outbox is None:
             self._hang_up()
+
+    def _goodbye(self, code: int | None, reason: str) -> bytes:
+        return frames.close_frame(code, reason)
 
     def _hang_up(self) -> None:
         self.put = _hung_up

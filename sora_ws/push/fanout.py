@@ -6,28 +6,31 @@ fan-out side by side.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Sequence, Set
 from typing import Final
 
 from msgspec import Raw, json
 
 from sora_ws.push import frames
-from sora_ws.push.connection import BATCHES, DEFLATES, Connection
+from sora_ws.push.connection import BATCHES, DEFLATES, EVENTS, Connection
 from sora_ws.push.frames import Opcode
 from sora_ws.push.messages import Presenter, TaskBatch, Update, encode
+from sora_ws.push.sse import EventStream, event
 from sora_ws.task import Task
 
 DEFLATE_BYTES_MIN: Final = 128  # below it the frame's head is most of what could be saved
-KINDS: Final = 4
+KINDS: Final = 5
 
 
 class Push:
     """One state of one task, encoded and framed when the first reader of a kind needs it."""
 
-    __slots__ = ("_frames", "_payload", "_timestamp", "_type", "task_id")
+    __slots__ = ("_frames", "_payload", "_seq", "_timestamp", "_type", "is_last", "task_id")
 
     def __init__(self, task: Task, presenter: Presenter, now: int) -> None:
         self.task_id = task.id
+        self.is_last = not task.is_live
+        self._seq = task.seq
         self._type, payload = presenter.push(task, now)
         self._payload = Raw(json.encode(payload))
         self._timestamp = now
@@ -41,7 +44,8 @@ class Push:
         if kind & BATCHES:
             made = batch_frame([self], kind)
         else:
-            made = text_frame(encode(self._type, self._payload, self._timestamp), kind)
+            text = encode(self._type, self._payload, self._timestamp)
+            made = event(self._seq, text) if kind & EVENTS else text_frame(text, kind)
         self._frames[kind] = made
         return made
 
@@ -71,14 +75,15 @@ def batch_frame(pushes: Sequence[Push], kind: int) -> bytes:
 class Delivery:
     """The same pushes for many readers: joined once for each kind of them."""
 
-    __slots__ = ("_joined", "pushes", "readers")
+    __slots__ = ("_ended", "_joined", "pushes", "readers")
 
     def __init__(self, pushes: Sequence[Push], readers: Set[Connection]) -> None:
         self.pushes = pushes
         self.readers = readers
+        self._ended = {push.task_id for push in pushes if push.is_last}
         self._joined: list[bytes] = [b""] * KINDS
 
-    def to(self, connections: Iterable[Connection]) -> None:
+    def to(self, connections: Sequence[Connection]) -> None:
         """One write each. What goes wrong with one is dealt with when all have been served.
 
         This loop is what the product exists for: `put` is the socket's own `send`, and checking
@@ -103,6 +108,10 @@ class Delivery:
         for connection in gone:
             if connection.is_open:
                 connection.abort()
+        if self._ended:
+            for connection in connections:
+                if isinstance(connection, EventStream):
+                    connection.ended(self._ended)
 
     def _join(self, kind: int) -> bytes:
         if len(self.pushes) == 1:

@@ -14,7 +14,7 @@ from tornado.ioloop import PeriodicCallback
 
 from sora_ws.auth import Identity
 from sora_ws.push import frames
-from sora_ws.push.connection import LINGER_S, Connection, Transport
+from sora_ws.push.connection import EVENTS, LINGER_S, Connection, Transport
 from sora_ws.push.frames import Opcode
 from sora_ws.push.hub import Hub
 from sora_ws.push.messages import (
@@ -27,6 +27,7 @@ from sora_ws.push.messages import (
     TokenExpiring,
     encode,
 )
+from sora_ws.push.sse import EventStream
 from sora_ws.push.timers import SLICE, Timers
 from sora_ws.settings import Settings
 
@@ -91,12 +92,17 @@ class Lines:
 
     # --- coming ---
 
-    def refusal(self, address: str) -> Refusal | None:
-        """Why one more connection from this address can't be let in, None where it can."""
+    def refusal(self, address: str, user: str | None = None) -> Refusal | None:
+        """Why one more connection from this address can't be let in, None where it can.
+
+        `user` is who it will be, where that is known already.
+        """
         if self._draining:
             return Refusal(503, "the server is about to stop", 1)
         if self.connected >= self._settings.max_connections:
             return Refusal(503, "the server has no room for more connections", 5)
+        if user is not None:
+            return self._refusal_of_user(user)
         if self._strangers[address] >= self._settings.max_connections_per_address:
             return Refusal(429, "too many connections from your address have not authenticated yet", 1)
         return None
@@ -104,18 +110,27 @@ class Lines:
     def adopt(self, transport: Transport, address: str, kind: int = 0) -> Connection:
         """A line was opened: it has WS_AUTH_TIMEOUT to say who it is."""
         connection = Connection(transport, self, address, kind)
+        self._let_in(connection)
+        return connection
+
+    def adopt_stream(self, transport: Transport, identity: Identity, task_id: str | None) -> EventStream:
+        """A stream of events was opened by a user whom nothing refuses."""
+        stream = EventStream(transport, self, "", EVENTS, task_id=task_id)
+        self._let_in(stream)
+        self.authenticate(stream, identity)
+        return stream
+
+    def _let_in(self, connection: Connection) -> None:
         connection.since = self._time()
         self.connected += 1
-        self._strangers[address] += 1
+        self._strangers[connection.address] += 1
         self._wait(connection)
-        return connection
 
     def authenticate(self, connection: Connection, identity: Identity) -> bool:
         """The line belongs to this user from now on; False where the user has too many."""
         if connection.identity is None:
             user = identity.viewer.user_id
-            others = sum(1 for _ in self._lines_of(user))
-            if others >= self._settings.max_connections_per_user:
+            if self._refusal_of_user(user):
                 return False
             connection.sibling = self._heads.get(user)
             self._heads[user] = connection
@@ -125,6 +140,11 @@ class Lines:
         connection.identity = identity
         self._wait(connection)
         return True
+
+    def _refusal_of_user(self, user: str) -> Refusal | None:
+        if sum(1 for _ in self._lines_of(user)) >= self._settings.max_connections_per_user:
+            return Refusal(429, "you have too many open connections", 1)
+        return None
 
     def _lines_of(self, user: str) -> Iterator[Connection]:
         """Newest first. A chain, because nearly every user has one line: a set each took 231 bytes."""
@@ -248,7 +268,7 @@ class Lines:
             if now - line.since >= self._beat_s:
                 line.since = now
                 self._replies_sent += 1
-                line.send(self._beat_frame(), key=Opcode.PING)
+                line.beat(self._beat_frame())
             self._wait(line)
 
     def _beat_frame(self) -> bytes:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from sora_ws.push.sse import EventStreams
 from sora_ws.rest.access_log import log_request
 from sora_ws.rest.context import RestContext
+from sora_ws.rest.events import EventsHandler, TaskEventsHandler
 from sora_ws.rest.login import LoginHandler, RefreshHandler
 from sora_ws.rest.media import MediaHandler
 from sora_ws.rest.page import AssetHandler, load_assets
@@ -18,7 +20,7 @@ from sora_ws.rest.videos import CallbackHandler, CancelHandler, RetryHandler, Vi
 from sora_ws.rest.webhooks import WebhookHandler
 from sora_ws.settings import Settings
 
-__all__ = ["RestContext", "UnderWay", "log_request", "routes", "waiting_routes"]
+__all__ = ["RestContext", "UnderWay", "event_routes", "log_request", "routes", "waiting_routes"]
 
 Route = tuple[str, type[Any], dict[str, Any]]
 
@@ -40,6 +42,15 @@ def routes(context: RestContext) -> list[Route]:
         (r"/readyz", ReadyHandler, mine),
         *_open_routes(context.settings),
         (r".*", NothingHandler, {"settings": context.settings}),
+    ]
+
+
+def event_routes(context: RestContext, streams: EventStreams) -> list[Route]:
+    """The addresses of what stays open; to be put before the others."""
+    mine = {"context": context, "streams": streams}
+    return [
+        (r"/api/events", EventsHandler, mine),
+        (r"/api/videos/([^/]+)/events", TaskEventsHandler, mine),
     ]
 
 

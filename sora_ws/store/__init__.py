@@ -118,6 +118,10 @@ class TaskStore(Protocol):
         """The tasks that have not ended, of one user or of one team, oldest first."""
         ...
 
+    async def ended_since(self, user_id: str, seq: int, limit: int) -> Sequence[Task]:
+        """The user's ended tasks with a higher `seq`, by it, rising; the `limit` highest of them."""
+        ...
+
     async def count_live(self, user_id: str | None = None) -> int:
         """How many have not ended, of one user or in all."""
         ...

@@ -44,6 +44,7 @@ RELAXED: Final = WriteConcern(w=1)
 
 NEWEST_FIRST: Final = {"createdAt": -1, "_id": -1}
 OLDEST_FIRST: Final = {"createdAt": 1, "_id": 1}
+LATEST_FIRST: Final = {"seq": -1, "_id": -1}
 LONGEST_DUE_FIRST: Final = {"watch.nextLookAt": 1, "_id": 1}
 LONGEST_DUE_CALLBACK_FIRST: Final = {"callback.dueAt": 1, "_id": 1}
 
@@ -72,6 +73,11 @@ TASK_INDEXES: Final = (
         LONGEST_DUE_CALLBACK_FIRST | {"callback.host": 1},
         name="due_callbacks",
         partialFilterExpression={"callback.dueAt": {"$gt": 0}},
+    ),
+    IndexModel(
+        {"live": 1, "userId": 1} | LATEST_FIRST,
+        name="ended_tasks_of_user",
+        partialFilterExpression={"live": False},
     ),
 )
 USER_INDEXES: Final = (
@@ -166,6 +172,10 @@ class MongoStore:
         if team is not None:
             wanted["team"] = team
         return await self._tasks(wanted, OLDEST_FIRST)
+
+    async def ended_since(self, user_id: str, seq: int, limit: int) -> Sequence[Task]:
+        wanted = {"live": False, "userId": user_id, "seq": {"$gt": seq}}
+        return (await self._tasks(wanted, LATEST_FIRST, limit))[::-1]
 
     async def count_live(self, user_id: str | None = None) -> int:
         wanted = {"live": True} if user_id is None else {"live": True, "userId": user_id}

@@ -61,6 +61,7 @@ CREATE INDEX IF NOT EXISTS live_tasks ON tasks (live, created_at, id) WHERE live
 CREATE INDEX IF NOT EXISTS live_tasks_of_user ON tasks (live, user_id, created_at, id) WHERE live = 1;
 CREATE INDEX IF NOT EXISTS live_tasks_of_team ON tasks (live, team, created_at, id)
     WHERE live = 1 AND team IS NOT NULL;
+CREATE INDEX IF NOT EXISTS ended_tasks_of_user ON tasks (live, user_id, seq, id) WHERE live = 0;
 CREATE INDEX IF NOT EXISTS due_tasks ON tasks (live, next_look_at, id) WHERE live = 1;
 CREATE INDEX IF NOT EXISTS live_tasks_by_job ON tasks (document ->> '$.jobId') WHERE live = 1;
 CREATE INDEX IF NOT EXISTS due_callbacks
@@ -160,6 +161,15 @@ class SqliteStore:
         if team is not None:
             return await self._tasks("WHERE live = 1 AND team = ? ORDER BY created_at, id", team)
         return await self._tasks("WHERE live = 1 ORDER BY created_at, id")
+
+    async def ended_since(self, user_id: str, seq: int, limit: int) -> Sequence[Task]:
+        newest = await self._tasks(
+            "WHERE live = 0 AND user_id = ? AND seq > ? ORDER BY seq DESC, id DESC LIMIT ?",
+            user_id,
+            seq,
+            limit,
+        )
+        return newest[::-1]
 
     async def count_live(self, user_id: str | None = None) -> int:
         query = "SELECT count(*) FROM tasks WHERE live = 1"

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from sora_ws.rest import routes
+from sora_ws.rest import event_routes, routes
 from sora_ws.rest.login import Signed
 from sora_ws.rest.orders import CreateBody, RetryBody
 from sora_ws.rest.problem import KINDS
@@ -31,7 +31,7 @@ def test_every_address_is_documented() -> None:
     """Each route of the server is one of the page's."""
     context: Any = SimpleNamespace(settings=Settings.load({})[0])
     paths = [path.replace("{videoId}", EXAMPLE) for _, path in CALLS]
-    for pattern, _handler, _arguments in routes(context):
+    for pattern, _handler, _arguments in [*routes(context), *event_routes(context, context)]:
         assert pattern in NOT_BY_NAME or any(re.fullmatch(pattern, path) for path in paths), pattern
 
 

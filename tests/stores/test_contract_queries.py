@@ -146,6 +146,18 @@ async def test_many_live_tasks_come_all(store: Store) -> None:
 
 
 @pytest.mark.gen_test
+async def test_ended_tasks_come_by_their_end(store: Store) -> None:
+    """The user's that ended behind a seq, the newest where they are too many; the order is the end's."""
+    tasks = [a_task(at=NOW + 10 * (5 - n)).cancel(NOW + 1_000 + n) for n in range(5)]
+    others = [a_task(user="bob").cancel(NOW + 1_003), rendering(a_task(at=NOW + 2_000))]
+    await insert_shuffled(store, [*tasks, *others])
+    assert await store.ended_since("ann", NOW, 100) == tasks
+    assert await store.ended_since("ann", tasks[1].seq, 100) == tasks[2:]
+    assert await store.ended_since("ann", NOW, 2) == tasks[3:]
+    assert await store.ended_since("ann", tasks[-1].seq, 100) == []
+
+
+@pytest.mark.gen_test
 async def test_live_tasks_are_counted(store: Store) -> None:
     """Of one user, or of all; an end counts at once."""
     tasks = [a_task(), rendering(a_task()), a_task(user="bob")]

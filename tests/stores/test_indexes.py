@@ -59,6 +59,7 @@ QUERIES: dict[str, tuple[Callable[[Store], Awaitable[Any]], set[str]]] = {
     "live": (lambda store: store.live(), {"live_tasks"}),
     "live of a user": (lambda store: store.live(user_id="ann"), {"live_tasks_of_user"}),
     "live of a team": (lambda store: store.live(team="team-a"), {"live_tasks_of_team"}),
+    "ended_since": (lambda store: store.ended_since("ann", NOW, 100), {"ended_tasks_of_user"}),
     "count_live": (lambda store: store.count_live(), {"live_tasks", "due_tasks"}),
     "count_live of a user": (lambda store: store.count_live("ann"), {"live_tasks_of_user"}),
     "due": (lambda store: store.due(NOW + 5, 64), {"due_tasks"}),
