@@ -13,7 +13,7 @@ RUNTIME = [
     "PyJWT[crypto]>=2.15.1",  # crit, exp and nesting checks
     "pycurl>=7.45.7",  # for CurlAsyncHTTPClient; PREREQFUNCTION, and a wheel that finds the CA bundle
     "msgspec>=0.21",  # its DecodeError is a ValueError; Struct(gc=False)
-    "aiosqlite>=0.20",  # closes its thread when the loop ends
+    "aiosqlite>=0.22,<0.23",  # its thread is `_thread`, which has to be a daemon
     "argon2-cffi>=23.1",  # RFC 9106 default parameters
     "pillow>=11.0",  # image decoding fixes
     "av>=14.1",  # bundles a libx264; stream dispositions

@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import logging
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -44,6 +45,7 @@ from sora_ws.push.selfcheck import bare_sockets
 from sora_ws.push.sse import EventStreams
 from sora_ws.rest import RestContext, UnderWay, event_routes, log_request, routes, waiting_routes
 from sora_ws.rest.views import letter
+from sora_ws.retention import Limits, Retention
 from sora_ws.rhythm import Rhythm
 from sora_ws.service import VideoService
 from sora_ws.settings import Secret, Settings, WrongSetting
@@ -63,6 +65,7 @@ log = logging.getLogger(__name__)
 STORE_RETRY_S: Final = 1.0
 DOOR_WAIT_S: Final = 2.0
 DISABLED_EVERY_MS: Final = 1_000
+TIDY_EVERY_MS: Final = 60_000
 CLOSE_S: Final = 1.5  # for what a stop has to do besides taking leave
 LET_GO_S: Final = 0.25
 HEADER_BYTES_MAX: Final = 16_384
@@ -180,11 +183,11 @@ class App:
 
     async def _end_requests(self, seconds: float) -> None:
         """Requests first, since they leave work behind them."""
-        time = asyncio.get_running_loop().time
-        end = time() + seconds
+        steady = asyncio.get_running_loop().time
+        end = steady() + seconds
         await self._requests.ended(seconds)
         if self._service is not None:
-            await self._service.close(max(0.0, end - time()))
+            await self._service.close(max(0.0, end - steady()))
 
     async def _compose(self, store: Store) -> None:
         """Build everything that needs the store's keys, and serve it."""
@@ -199,6 +202,7 @@ class App:
         hub = Hub(presenter, self._clock)
         media = FileMedia(self.settings.state_dir / "media")
         await media.sweep()
+        self._keep_room(store, media)
 
         provider = await self._provider()
         postman = await self._callbacks(store, presenter)
@@ -280,8 +284,8 @@ class App:
     ) -> Callable[[], Awaitable[Stats]]:
         """The open lines, started, and where their figures come from."""
         settings = self.settings
-        time = asyncio.get_running_loop().time
-        lines = Lines(settings, hub, time, self._clock)
+        steady = asyncio.get_running_loop().time
+        lines = Lines(settings, hub, steady, self._clock)
 
         async def stats() -> Stats:
             return Stats(
@@ -301,7 +305,7 @@ class App:
             service=service,
             tokens=tokens,
             stats=stats,
-            time=time,
+            time=steady,
             clock=self._clock,
             subscriptions_max=settings.max_subscriptions,
             messages_per_second_max=settings.max_messages_per_second,
@@ -371,6 +375,17 @@ class App:
         watch = PeriodicCallback(look_again, DISABLED_EVERY_MS)
         watch.start()
         self._stack.callback(watch.stop)
+
+    def _keep_room(self, store: Store, media: MediaStore) -> None:
+        limits = Limits(self.settings.media_max_age, self.settings.media_max_bytes)
+        if limits == Limits(None, None):
+            return
+        retention = Retention(store, media, limits)
+        first = asyncio.create_task(retention.tidy(time.time()))
+        self._stack.callback(first.cancel)
+        tidying = PeriodicCallback(lambda: retention.tidy(time.time()), TIDY_EVERY_MS)
+        tidying.start()
+        self._stack.callback(tidying.stop)
 
     def _keep_watchdog_fed(self) -> None:
         """From the loop itself: a loop that hangs must not look alive."""

@@ -7,9 +7,12 @@ import hmac
 import logging
 import os
 import re
+import shutil
 import stat
 from base64 import urlsafe_b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, BinaryIO, Final, Protocol
 
@@ -21,6 +24,7 @@ from sora_ws.fence import Fence
 from sora_ws.task import Video
 
 CHUNK: Final = 256 * 1024
+ROOM_BYTES_MIN: Final = 16 * 1024**2  # about one video
 PROBE: Final = Fence(seconds=30, memory=1024**3, file_size=16 * 1024**2, at_once=2)
 _TASK_ID: Final = re.compile(r"video_[0-9a-f]{32}")
 _NAME: Final = re.compile(rf"{_TASK_ID.pattern}\.(?:mp4|jpg)")
@@ -34,6 +38,15 @@ class Unplayable(Exception):
 
 class MediaGone(Exception):
     """There is no such video or picture (any more)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """All files of one task: `size` in bytes, `kept_at` in s since the epoch, of the newest of them."""
+
+    task_id: str
+    size: int
+    kept_at: float
 
 
 class MediaStore(Protocol):
@@ -69,6 +82,14 @@ class MediaStore(Protocol):
 
     async def delete(self, task_id: str) -> None:
         """Remove all that there is of the task; no error where there is nothing."""
+        ...
+
+    async def has_room(self) -> bool:
+        """Whether one more video would fit."""
+        ...
+
+    async def holdings(self) -> Sequence[Holding]:
+        """What is kept for each task, in no order."""
         ...
 
     async def sweep(self) -> None:
@@ -126,6 +147,13 @@ class FileMedia:
         ]
         await asyncio.to_thread(_remove, doomed)
 
+    async def has_room(self) -> bool:
+        usage = await asyncio.to_thread(shutil.disk_usage, self._folder)
+        return usage.free >= ROOM_BYTES_MIN
+
+    async def holdings(self) -> Sequence[Holding]:
+        return await asyncio.to_thread(_holdings, self._folder)
+
     async def sweep(self) -> None:
         await asyncio.to_thread(lambda: _remove(list(self._scratch.iterdir())))
 
@@ -161,6 +189,21 @@ def _size(path: Path) -> int | None:
     except FileNotFoundError:
         return None
     return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def _holdings(folder: Path) -> list[Holding]:
+    found: dict[str, Holding] = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            task_id = entry.name.partition(".")[0]
+            if not _TASK_ID.fullmatch(task_id) or not entry.is_file(follow_symlinks=False):
+                continue
+            with suppress(FileNotFoundError):  # deleted meanwhile
+                status = entry.stat(follow_symlinks=False)
+                others = found.get(task_id, Holding(task_id, 0, 0))
+                kept_at = max(others.kept_at, status.st_mtime)
+                found[task_id] = Holding(task_id, others.size + status.st_size, kept_at)
+    return list(found.values())
 
 
 def _open(path: Path) -> BinaryIO:

@@ -41,6 +41,10 @@ class TooManyTasks(ServiceError):
     """The user's live tasks have reached their limit."""
 
 
+class NoRoom(ServiceError):
+    """There is no place for one more video."""
+
+
 class KeyReused(ServiceError):
     """The idempotency key belongs to another request."""
 
@@ -88,7 +92,7 @@ class VideoService:
         callback: Callback | None = None,
         idempotency: Idempotency | None = None,
     ) -> Task:
-        """Store a new task; it is submitted at once. Raises Forbidden, TooManyTasks, KeyReused."""
+        """Store a new task; it is submitted at once. Raises Forbidden, TooManyTasks, NoRoom, KeyReused."""
         if team is not None and team not in viewer.teams:
             raise Forbidden(f"you are not in the team {team!r}")
         task = Task.new(
@@ -114,13 +118,15 @@ class VideoService:
                 return _same(duplicate.task, idempotency)
 
     async def _insert(self, task: Task, reference: bytes | None) -> Task:
-        """Raises TooManyTasks, DuplicateKey.
+        """Raises TooManyTasks, NoRoom, DuplicateKey.
 
         An image stays where the store failed: it may have kept the task and only not said so.
         """
         self._creating[task.user_id] += 1
         try:
             await self._check_room_for(task.user_id)
+            if not await self._media.has_room():
+                raise NoRoom("the disk of the videos is full")
             if reference is not None:
                 await self._media.save_reference(task.id, reference)
             await self._writer.insert(task)

@@ -219,6 +219,13 @@ class Settings:
         _path, None, "Folder of the database file and the videos", "$STATE_DIRECTORY or the XDG state folder"
     )
 
+    media_max_age: int | None = _setting(
+        _whole(1, 315_360_000_000), None, "s a finished video is kept; its task stays", "for ever"
+    )
+    media_max_bytes: int | None = _setting(
+        _whole(1, 2**60), None, "Bytes of all kept videos; the oldest make room", "no limit"
+    )
+
     message_language: Language = _setting(
         _one_of("zh", "en"), None, "Language of the messages to people: zh or en", "by LC_ALL or LANG"
     )

@@ -137,13 +137,17 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """An archived video: `duration` in seconds, `size` in bytes, the picture in pixels."""
+    """An archived video: `duration` in seconds, `size` in bytes, the picture in pixels.
+
+    `expired`: it had to make room, and its files are gone.
+    """
 
     duration: float
     size: int
     width: int
     height: int
     has_thumbnail: bool
+    expired: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,13 +157,17 @@ class TaskProgress(Message, frozen=True):
 
 
 class Result(Message, frozen=True):
-    """`duration` in s, `file_size` in bytes, `resolution` like "1280x720"."""
+    """`duration` in s, `file_size` in bytes, `resolution` like "1280x720".
+
+    `expired` is there, and true, when the video had to make room for newer ones.
+    """
 
     video_url: str
     thumbnail_url: str | None
     duration: float
     file_size: int
     resolution: str
+    expired: Literal[True] | UnsetType = UNSET
 
 
 class TaskMetrics(Message, frozen=True):
@@ -356,6 +360,7 @@ class Presenter:
             duration=task.video.duration,
             file_size=task.video.size,
             resolution=f"{task.video.width}x{task.video.height}",
+            expired=True if task.video.expired else UNSET,
         )
 
     def metrics(self, task: Task) -> TaskMetrics | None:

@@ -18,7 +18,7 @@ from tornado.web import HTTPError
 
 from sora_ws.auth import TokenExpired, TokenInvalid, UserDisabled
 from sora_ws.media import MediaGone
-from sora_ws.service import Conflict, Forbidden, KeyReused, NotFound, TooManyTasks
+from sora_ws.service import Conflict, Forbidden, KeyReused, NoRoom, NotFound, TooManyTasks
 from sora_ws.signatures import WrongSignature
 from sora_ws.store import StoreFull, StoreUnavailable
 
@@ -102,6 +102,7 @@ KINDS: Final[Mapping[type[Exception], _Kind]] = MappingProxyType(
         TooManyTasks: _Kind(429, headers={"Retry-After": "30"}),
         StoreUnavailable: _Kind(503, "The database can't be reached just now.", {"Retry-After": "5"}),
         StoreFull: _FULL,
+        NoRoom: _FULL,
     }
 )
 

@@ -147,6 +147,13 @@ class TaskStore(Protocol):
         """
         ...
 
+    async def expire_video(self, task_id: str) -> None:
+        """Note that the video of the completed task is no longer stored; its seq stays.
+
+        No error where there is no such task or video.
+        """
+        ...
+
     async def delete(self, task_id: str) -> None:
         """Forget the task; no error where there is none."""
         ...

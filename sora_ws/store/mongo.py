@@ -203,6 +203,11 @@ class MongoStore:
         if not result.matched_count:
             raise Stale(f"the callback of task {task_id} is no longer at revision {over_revision}")
 
+    async def expire_video(self, task_id: str) -> None:
+        async with self._database() as database:
+            with_video = {"_id": task_id, "video.size": {"$exists": True}}
+            await database.tasks.update_one(with_video, {"$set": {"video.expired": True}})
+
     async def delete(self, task_id: str) -> None:
         async with self._database() as database:
             await database.tasks.delete_one({"_id": task_id})

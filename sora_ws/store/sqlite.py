@@ -208,6 +208,13 @@ class SqliteStore:
         if not await self._write(update, document, task_id, over_revision):
             raise Stale(f"the callback of task {task_id} is no longer at revision {over_revision}")
 
+    async def expire_video(self, task_id: str) -> None:
+        await self._write(
+            """UPDATE tasks SET document = json_set(document, '$.video.expired', json('true'))
+            WHERE id = ? AND document ->> '$.video.size' IS NOT NULL""",
+            task_id,
+        )
+
     async def delete(self, task_id: str) -> None:
         await self._write("DELETE FROM tasks WHERE id = ?", task_id)
 
@@ -291,7 +298,10 @@ class _Line:
                 # Another process's lock is waited for no longer than half of it, so that the
                 # answer is SQLite's own.
                 lock_wait = min(deadline / 2, LOCK_WAIT_S)
-                connection = await aiosqlite.connect(path, timeout=lock_wait, isolation_level=None)
+                connecting = aiosqlite.connect(path, timeout=lock_wait, isolation_level=None)
+                # Else a process whose store nobody closed, as by an error on the way, would never end.
+                connecting._thread.daemon = True
+                connection = await connecting
         return cls(connection, deadline)
 
     async def run(self, sql: str, *values: Any) -> Sequence[Any]:

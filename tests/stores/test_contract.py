@@ -351,3 +351,16 @@ async def test_a_call_that_was_given_up_breaks_nothing(store: Store) -> None:
     await store.insert(last)
     kept: set[Task] = set(await store.live())
     assert {*accepted, last} <= kept <= {*tasks, last}
+
+
+@pytest.mark.gen_test
+async def test_an_expired_video_is_noted(store: Store) -> None:
+    """In the task, which is otherwise as it was, its seq too; a task without a video is left alone."""
+    done, live = completed(a_task()), rendering(a_task())
+    for task in (done, live):
+        await store.insert(task)
+        await store.expire_video(task.id)
+    await store.expire_video("video_0")
+    assert done.video is not None
+    assert await store.find(done.id) == replace(done, video=replace(done.video, expired=True))
+    assert await store.find(live.id) == live

@@ -75,6 +75,7 @@ QUERIES: dict[str, tuple[Callable[[Store], Awaitable[Any]], set[str]]] = {
     "save": (save, PRIMARY_KEYS),
     "reschedule": (lambda store: store.reschedule("video_5", Watch(NOW)), PRIMARY_KEYS),
     "forget_key": (lambda store: store.forget_key("video_5"), PRIMARY_KEYS),
+    "expire_video": (lambda store: store.expire_video("video_5"), PRIMARY_KEYS),
     "delete": (lambda store: store.delete("video_5"), PRIMARY_KEYS),
     "find_user": (lambda store: store.find_user("ann"), PRIMARY_KEYS),
     "replace_user": (lambda store: store.replace_user(User("ann", "hash", NOW)), PRIMARY_KEYS),

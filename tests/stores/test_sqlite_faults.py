@@ -271,3 +271,24 @@ async def test_a_path_without_a_database_is_unavailable(
     with pytest.raises(StoreUnavailable, match=re.escape(str(sqlite_database.path))):
         await store.open()
     await store.close()
+
+
+FORGETFUL = """
+import asyncio, sys
+from pathlib import Path
+from sora_ws.store.sqlite import SqliteStore
+
+async def main():
+    global store
+    store = SqliteStore(Path(sys.argv[1]))
+    await store.open()
+    raise SystemExit(3)
+
+asyncio.run(main())
+"""
+
+
+def test_a_store_left_open_keeps_no_process(sqlite_database: SqliteDatabase) -> None:
+    """A process that an error ends is over, whoever did not come to close the store."""
+    command = [sys.executable, "-c", FORGETFUL, str(sqlite_database.path)]
+    assert subprocess.run(command, timeout=60, check=False).returncode == 3

@@ -1,0 +1,68 @@
+"""What versions before this one have left behind is opened, read and gone on with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from sora_ws.store import Page, Store
+from sora_ws.store.documents import FORMAT
+from sora_ws.task import Status
+from tests.stores.conftest import MongoDatabase, SqliteDatabase
+from tests.stores.kept_databases import (
+    SECRETS,
+    USERS,
+    formats,
+    kept_tasks,
+    restore_mongo,
+    restore_sqlite,
+)
+
+
+def test_this_format_is_kept() -> None:
+    """A new format comes with a database of it: python -m tests.stores.kept_databases."""
+    assert list(formats())[-1] == FORMAT
+
+
+async def check(store: Store) -> None:
+    """Everything is there, found by every way that leads to it, and can be changed."""
+    await store.open()
+    tasks = kept_tasks()
+    assert [await store.find(task.id) for task in tasks] == tasks
+    of_ann = [task for task in tasks if task.user_id == "ann"]
+    assert await store.list(Page("ann")) == of_ann[::-1]
+    assert [task.state for task in await store.list(Page("ann", status=Status.CANCELLED))] == ["cancelled"]
+    live = [task for task in tasks if task.is_live]
+    assert await store.live() == live
+    assert await store.count_live("bob") == 1
+    assert {task.id for task in await store.due(2**62, 100)} == {task.id for task in live}
+    assert await store.find_by_key("ann", "key") == tasks[0]
+    assert await store.users() == list(USERS)
+    assert await store.disabled_users() == {"bob"}
+    assert [await store.keep(name, "another") for name in SECRETS] == list(SECRETS.values())
+
+    changed = replace(live[0], progress=12, seq=live[0].seq + 1)
+    await store.save(changed, over_seq=live[0].seq)
+    await store.delete(tasks[-1].id)
+    await store.close()
+    await store.open()
+    assert await store.find(changed.id) == changed
+    assert await store.find(tasks[-1].id) is None
+    await store.close()
+
+
+@pytest.mark.gen_test(timeout=30)
+@pytest.mark.parametrize("number", list(formats()))
+async def test_sqlite(number: int, sqlite_database: SqliteDatabase) -> None:
+    """A file."""
+    restore_sqlite(number, sqlite_database.path)
+    await check(sqlite_database.store())
+
+
+@pytest.mark.gen_test(timeout=30)
+@pytest.mark.parametrize("number", list(formats()))
+async def test_mongo(number: int, mongo_database: MongoDatabase) -> None:
+    """A database on a server."""
+    restore_mongo(number, mongo_database.server, mongo_database.name)
+    await check(mongo_database.store())
