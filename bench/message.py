@@ -6,6 +6,7 @@ import json
 from typing import Final
 
 from sora_ws.push.messages import Presenter, encode
+from sora_ws.rhythm import Rhythm
 from sora_ws.task import Order, State, Task, Watch
 
 TEAM: Final = "bench"
@@ -62,6 +63,6 @@ def subscribe_room(team: str) -> str:
 def template() -> str:
     """The message as text, with HOLE where its `seq` belongs."""
     task = example_tasks(1)[0]
-    type_, payload = Presenter("en", _NoLinks()).push(task, TIMESTAMP)
+    type_, payload = Presenter("en", _NoLinks(), Rhythm(2_000, 30_000)).push(task, TIMESTAMP)
     text = encode(type_, payload, TIMESTAMP).decode()
     return text.replace('"seq":1}', f'"seq":{HOLE}}}')

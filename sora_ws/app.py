@@ -98,6 +98,7 @@ class App:
         self.first_password: str | None = None
         self._patience = patience
         self._clock = Clock()
+        self._rhythm = Rhythm(settings.sora_poll_min_interval, settings.sora_poll_interval)
         self._stack = AsyncExitStack()
         self._server: HTTPServer | None = None
         self._lines: Lines | None = None
@@ -198,7 +199,7 @@ class App:
         accounts = Accounts(store)
         self.first_password = await accounts.ensure_admin()
         links = Links(await _links_key(store), self.url)
-        presenter = Presenter(self.settings.message_language, links)
+        presenter = Presenter(self.settings.message_language, links, self._rhythm)
         hub = Hub(presenter, self._clock)
         media = FileMedia(self.settings.state_dir / "media")
         await media.sweep()
@@ -242,7 +243,7 @@ class App:
             writer=writer,
             provider=provider,
             media=media,
-            rhythm=Rhythm(settings.sora_poll_min_interval, settings.sora_poll_interval),
+            rhythm=self._rhythm,
             clock=self._clock,
             patience=self._patience,
         )

@@ -16,7 +16,7 @@ from typing import Final
 from sora_ws import failpoint
 from sora_ws.media import MediaStore, Unplayable, archive
 from sora_ws.provider import Missing, NoContent, OutcomeUnknown, Refused, Unavailable, VideoProvider
-from sora_ws.rhythm import BACKOFF_MAX_MS, Rhythm, supplement
+from sora_ws.rhythm import BACKOFF_MAX_MS, Rhythm
 from sora_ws.store import Stale, TaskStore
 from sora_ws.task import Event, Failure, FailureCode, Observation, State, Task, Watch
 from sora_ws.writer import Change, Gone, TaskWriter
@@ -141,7 +141,7 @@ class Attendant:
                 return task
             after = task.accept(job_id, seen, now)
             wait = 0 if after.state is State.ARCHIVING else self._rhythm.wait(after, now, seen.look_after_ms)
-            return replace(after, watch=Watch(next_look_at=now + wait))
+            return replace(after, watch=Watch(next_look_at=now + wait, looked_at=now))
 
         task = await self._change_live(task, change)
         failpoint.reach("job_kept")
@@ -181,11 +181,12 @@ class Attendant:
         failpoint.reach("look_answered")
 
         def change(task: Task, now: int) -> Task:
-            after = task.observe(supplement(seen, task, now), now)
+            after = task.observe(self._rhythm.supplement(seen, task, now), now)
             moved = after.state is not task.state
             watch = replace(
                 task.watch,
                 looks=0 if moved else task.watch.looks + 1,
+                looked_at=now,
                 errors=task.watch.errors if after.state is State.ARCHIVING else 0,
                 missing=0,
                 missing_since=None,
@@ -195,8 +196,12 @@ class Attendant:
             wait = self._rhythm.wait(after, now, seen.look_after_ms)
             return replace(after, watch=replace(watch, next_look_at=now + wait))
 
-        task = await self._change_live(task, change)
-        return task, seen.urls if task.state is State.ARCHIVING and seen.event is Event.FINISHED else None
+        before, task = task, await self._change_live(task, change)
+        if task.state is not State.ARCHIVING or seen.event is not Event.FINISHED:
+            return task, None
+        if before.state is not State.ARCHIVING:
+            self._rhythm.learn(before, task.seq)
+        return task, seen.urls
 
     async def _missing(self, task: Task, error: Missing) -> Task:
         def change(task: Task, now: int) -> Task:

@@ -1,32 +1,35 @@
 """When to look at a task again, and how long it may still take. Pure: no clock, no I/O.
 
-Until a provider tells how far it is, tasks are taken to last about as long as video services
-commonly take. Waits and times in ms unless a name ends in ``_s``.
+Both follow from how long such tasks took before (`durations.py`), and from the pace of a
+provider that tells its progress. Waits and times in ms unless a name ends in ``_s``.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
+from sora_ws.durations import USUAL, Durations, Experience
 from sora_ws.task import Event, Observation, ProgressSource, State, Task
 
-USUAL_MS: Final = 120_000  # the middle of what video services take for a short clip
-OVERDUE_MS: Final = 3 * USUAL_MS  # equal jobs differ by 1 : 3
+USUAL_SHARE: Final = 0.95  # of all tasks; the others take longer than usual
 CALM_AFTER_MS: Final = 3_600_000  # an hour without change: hardly worth a look
 CALM_WAIT_MS: Final = 300_000
 BACKOFF_MAX_MS: Final = 120_000
 ARCHIVE_RETRY_MAX_MS: Final = 60_000
-LOOKS_AHEAD: Final = 4  # how many looks are spread over the time that seems to remain
+# A look is spent where it saves this part of the longest wait; docs/rhythm.md has what others give.
+LOOK_PRICE: Final = 1 / 28
 
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:
-    """The shortest and the longest wait between two looks at a healthy task."""
+    """The shortest and the longest wait between two looks at a healthy task, and what was learned."""
 
     min_ms: int
     max_ms: int
+    experience: Experience = field(default_factory=Experience, compare=False)
+    look_price: float = LOOK_PRICE
 
     def wait(self, task: Task, now: int, asked_ms: int | None = None) -> int:
         """How long after a look that worked the next one is due.
@@ -36,12 +39,43 @@ class Rhythm:
         """
         if now - task.seq >= CALM_AFTER_MS:
             return max(CALM_WAIT_MS, self.max_ms)
-        remaining = remaining_s(task, now)
-        if remaining is not None:
-            wait = remaining * 1000 // LOOKS_AHEAD
-        else:
-            wait = _grown(self.min_ms, 1.5, task.watch.looks)
+        wait = self._wait_by_experience(task, now)
+        told = _told_remaining(task, now)
+        if told is not None:
+            # Neither is trusted by more than a factor of two: many progresses tell no time.
+            wait = min(max(wait, told // 2), max(told, wait // 2))
         return max(self.min_ms, min(max(wait, asked_ms or 0), self.max_ms))
+
+    def remaining_s(self, task: Task, now: int) -> int | None:
+        """Whole seconds until the task may be done, None where nobody can say."""
+        if task.state not in {State.QUEUED, State.RENDERING} or task.overdue or task.accepted_at is None:
+            return None
+        left = self._known(task).remaining(now - task.accepted_at)
+        told = _told_remaining(task, now)
+        if told is not None:
+            # The further the task, the more the provider's pace says of the rest.
+            left += (told - left) * task.progress / 100
+        return math.ceil(left / 1000) if left > 0 else None
+
+    def supplement(self, seen: Observation, task: Task, now: int) -> Observation:
+        """The observation with our own guess where the provider tells no progress.
+
+        Providers that stay at 0 until they are done count as telling none.
+        """
+        works = seen.event is Event.STARTED or (seen.event is None and task.state is State.RENDERING)
+        if not works or task.accepted_at is None:
+            return seen
+        known, spent = self._known(task), now - task.accepted_at
+        seen = replace(seen, overdue=known.share(spent) > USUAL_SHARE)
+        told = task.progress > 0 and task.progress_source is ProgressSource.PROVIDER
+        if seen.progress or told:
+            return seen
+        return replace(seen, progress=min(99, int(100 * known.progress(spent))), estimated=True)
+
+    def learn(self, task: Task, now: int) -> None:
+        """The look that ends now was the first to see the task finished; `task` is how it was before."""
+        if task.accepted_at is not None and task.watch.looked_at is not None:
+            self.experience.learn(task.order, task.watch.looked_at - task.accepted_at, now - task.accepted_at)
 
     def backoff(self, errors: int, chance: float, retry_after_ms: int = 0) -> int:
         """How long after `errors` failures in a row; `chance` is drawn from 0 to 1.
@@ -56,39 +90,27 @@ class Rhythm:
         """How long after a finished job had no video to give."""
         return min(_grown(self.min_ms, 2.0, tries), max(ARCHIVE_RETRY_MAX_MS, self.min_ms))
 
+    def _known(self, task: Task) -> Durations:
+        return self.experience.of(task.order) or USUAL
 
-def remaining_s(task: Task, now: int) -> int | None:
-    """Whole seconds until the task may be done, None where nobody can say."""
-    if task.state is not State.RENDERING or task.overdue or task.accepted_at is None:
-        return None
-    if task.progress_source is ProgressSource.PROVIDER and task.progress > 0:
-        # The provider's own pace, from when it took the job to its last word.
-        spent = task.seq - task.accepted_at
-        left = spent * (100 - task.progress) / task.progress - (now - task.seq)
-    else:
-        left = USUAL_MS - (now - task.accepted_at)
-    return math.ceil(left / 1000) if left > 0 else None
+    def _wait_by_experience(self, task: Task, now: int) -> int:
+        known = self.experience.of(task.order)
+        if known is None or task.accepted_at is None or task.state is State.ARCHIVING:
+            return _grown(self.min_ms, 1.5, task.watch.looks)
+        return known.wait(now - task.accepted_at, self.look_price * self.max_ms, self.min_ms, self.max_ms)
 
 
-def supplement(seen: Observation, task: Task, now: int) -> Observation:
-    """The observation with our own guess where the provider tells no progress.
+def _told_remaining(task: Task, now: int) -> int | None:
+    """What is left at the provider's own pace, from when it took the job to its last word.
 
-    Providers that stay at 0 until they are done count as telling none.
+    None where it tells no progress, or should be done by it.
     """
-    works = seen.event is Event.STARTED or (seen.event is None and task.state is State.RENDERING)
-    if not works or task.accepted_at is None:
-        return seen
-    spent = now - task.accepted_at
-    seen = replace(seen, overdue=spent > OVERDUE_MS)
-    told = task.progress > 0 and task.progress_source is ProgressSource.PROVIDER
-    if seen.progress or told:
-        return seen
-    return replace(seen, progress=estimated_progress(spent), estimated=True)
-
-
-def estimated_progress(spent_ms: int) -> int:
-    """A guess from the time alone, 0–99: most of the way in the usual time, then ever slower."""
-    return min(99, int(100 * (1 - math.exp(-2 * max(0, spent_ms) / USUAL_MS))))
+    told = task.progress_source is ProgressSource.PROVIDER and task.progress > 0
+    if task.state is not State.RENDERING or task.accepted_at is None or not told:
+        return None
+    spent = task.seq - task.accepted_at
+    left = spent * (100 - task.progress) // task.progress - (now - task.seq)
+    return left if left > 0 else None
 
 
 def _grown(first: int, factor: float, times: int) -> int:

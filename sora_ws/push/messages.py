@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, Protocol
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from sora_ws import rhythm
+from sora_ws.rhythm import Rhythm
 from sora_ws.settings import Language
 from sora_ws.task import TOTAL_STEPS, FailureCode, State, Status, Task
 
@@ -320,9 +320,10 @@ class Links(Protocol):
 class Presenter:
     """A task as the outside sees it: in one language, with links that lead here."""
 
-    def __init__(self, language: Language, links: Links) -> None:
+    def __init__(self, language: Language, links: Links, rhythm: Rhythm) -> None:
         self._words = WORDS[language]
         self._links = links
+        self.remaining_s = rhythm.remaining_s
 
     def push(self, task: Task, now: int) -> tuple[str, TaskPush]:
         """The message that fits the task's state, with its type."""
@@ -339,7 +340,7 @@ class Presenter:
             current_step=task.step,
             total_steps=TOTAL_STEPS,
             message=self.message(task),
-            estimated_time_remaining=rhythm.remaining_s(task, now),
+            estimated_time_remaining=self.remaining_s(task, now),
             seq=task.seq,
         )
 

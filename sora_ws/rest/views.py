@@ -9,7 +9,6 @@ from hashlib import blake2b
 import msgspec
 from msgspec import UnsetType
 
-from sora_ws import rhythm
 from sora_ws.callbacks import Delivery
 from sora_ws.push.messages import Presenter, Result, TaskError, TaskMetrics
 from sora_ws.rest.problem import Problem, wrong_field
@@ -86,7 +85,7 @@ def view(task: Task, presenter: Presenter, now: int) -> TaskView:
         current_step=task.step,
         total_steps=TOTAL_STEPS,
         message=presenter.message(task),
-        estimated_time_remaining=rhythm.remaining_s(task, now),
+        estimated_time_remaining=presenter.remaining_s(task, now),
         queue_position=None,  # every task goes to the provider at once
         prompt=task.order.prompt,
         model=task.order.model,

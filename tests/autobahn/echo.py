@@ -19,11 +19,10 @@ from sora_ws.push.frames import Opcode
 from sora_ws.push.handler import PushHandler
 from sora_ws.push.hub import Hub
 from sora_ws.push.lines import Lines
-from sora_ws.push.messages import Presenter
 from sora_ws.push.selfcheck import bare_sockets
 from sora_ws.push.sockets import Sockets
 from sora_ws.settings import Settings
-from tests.unit.lines import Address
+from tests.unit.lines import presenter
 
 HOUR_MS = 3_600_000
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
@@ -59,7 +58,7 @@ async def serve(port: int, transport: Literal["fast", "stream"]) -> None:
         max_send_buffer_bytes=2 * MESSAGE_BYTES_MAX,
     )
     clock = Clock()
-    lines = Echo(settings, Hub(Presenter("en", Address()), clock), asyncio.get_running_loop().time, clock)
+    lines = Echo(settings, Hub(presenter(), clock), asyncio.get_running_loop().time, clock)
     lines.start()
 
     def application(sockets: Sockets | None) -> Application:

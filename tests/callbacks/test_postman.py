@@ -19,6 +19,7 @@ from sora_ws.media import Links
 from sora_ws.postman import AT_ONCE_TO_A_HOST, Postman
 from sora_ws.push.messages import Presenter
 from sora_ws.rest.views import letter
+from sora_ws.rhythm import Rhythm
 from sora_ws.settings import Secret
 from sora_ws.signatures import Signer
 from sora_ws.store import Store
@@ -28,7 +29,7 @@ from tests.stores.tasks import a_task, completed
 
 clock = Clock()
 GUARD_S = 30
-PRESENTER = Presenter("en", Links(b"k" * 32, "https://films.example"))
+PRESENTER = Presenter("en", Links(b"k" * 32, "https://films.example"), Rhythm(2_000, 30_000))
 
 
 @asynccontextmanager

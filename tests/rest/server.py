@@ -20,6 +20,7 @@ from sora_ws.clock import Clock
 from sora_ws.media import FileMedia, Links
 from sora_ws.push.messages import Presenter, Stats
 from sora_ws.rest import RestContext, UnderWay, log_request, routes
+from sora_ws.rhythm import Rhythm
 from sora_ws.service import VideoService
 from sora_ws.settings import Secret, Settings
 from sora_ws.signatures import Verifier
@@ -150,7 +151,7 @@ class RestServer:
             tokens=self.tokens,
             accounts=self.accounts,
             service=self.service,
-            presenter=Presenter("en", self.links),
+            presenter=Presenter("en", self.links, Rhythm(2_000, 30_000)),
             links=self.links,
             media=self.media,
             clock=self.clock,

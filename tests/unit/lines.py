@@ -11,6 +11,7 @@ from websockets.streams import StreamReader
 
 from sora_ws.push.connection import Connection, Data
 from sora_ws.push.messages import Presenter
+from sora_ws.rhythm import Rhythm
 from sora_ws.settings import Language
 
 
@@ -116,7 +117,7 @@ class Address:
 
 
 def presenter(language: Language = "en") -> Presenter:
-    return Presenter(language, Address())
+    return Presenter(language, Address(), Rhythm(2_000, 30_000))
 
 
 def open_line(send_bytes_max: int = 1 << 20, ear: Ear | None = None) -> tuple[Connection, Wire, Ear]:

@@ -8,20 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sora_ws.rhythm import (
-    CALM_AFTER_MS,
-    CALM_WAIT_MS,
-    OVERDUE_MS,
-    USUAL_MS,
-    Rhythm,
-    estimated_progress,
-    remaining_s,
-    supplement,
-)
+from sora_ws.durations import USUAL, USUAL_MS
+from sora_ws.rhythm import CALM_AFTER_MS, CALM_WAIT_MS, USUAL_SHARE, Rhythm
 from sora_ws.task import Event, Observation, Order, ProgressSource, Task
 
 NOW = 1_000_000
 RHYTHM = Rhythm(min_ms=2_000, max_ms=30_000)
+OVERDUE_MS = int(USUAL.quantile(USUAL_SHARE))
 
 
 def rendering(progress: int | None = None, *, after_ms: int = 10_000, looks: int = 0) -> Task:
@@ -60,10 +53,8 @@ def test_while_nothing_is_known_the_wait_grows_by_half() -> None:
 def test_the_nearer_the_end_the_shorter_the_wait() -> None:
     """The provider's own pace says when that is: 20 % in 10 s leaves 40 s, 80 % in 40 s leaves 10."""
     early, late = rendering(20), rendering(80, after_ms=40_000)
-    assert remaining_s(early, early.seq) == 40
-    assert remaining_s(late, late.seq) == 10
-    assert RHYTHM.wait(early, early.seq) == 10_000
-    assert RHYTHM.wait(late, late.seq) == 2_500
+    assert RHYTHM.wait(early, early.seq) == 20_000
+    assert RHYTHM.wait(late, late.seq) == 5_000
 
 
 def test_the_providers_wish_is_a_lower_bound() -> None:
@@ -97,36 +88,82 @@ def test_a_silent_provider_is_estimated() -> None:
     """None or 0 while it works is filled in by time; the provider's own word is left alone."""
     task = rendering(None)
     for told in (None, 0):
-        seen = supplement(Observation(Event.STARTED, progress=told), task, NOW + USUAL_MS)
+        seen = RHYTHM.supplement(Observation(Event.STARTED, progress=told), task, NOW + USUAL_MS)
         assert seen.estimated
         assert seen.progress is not None
-        assert 80 < seen.progress < 95
-    assert not supplement(Observation(Event.STARTED, progress=7), task, NOW + USUAL_MS).estimated
-    silent_now = supplement(Observation(Event.STARTED, progress=None), rendering(30), NOW + USUAL_MS)
+        assert 60 < seen.progress < 95
+    assert not RHYTHM.supplement(Observation(Event.STARTED, progress=7), task, NOW + USUAL_MS).estimated
+    silent_now = RHYTHM.supplement(Observation(Event.STARTED, progress=None), rendering(30), NOW + USUAL_MS)
     assert silent_now.progress is None
-    assert supplement(Observation(Event.ACCEPTED), task, NOW + USUAL_MS).progress is None
+    assert RHYTHM.supplement(Observation(Event.ACCEPTED), task, NOW + USUAL_MS).progress is None
 
 
-@given(spent=st.integers(0, 10**12), more=st.integers(0, 10**6))
-def test_an_estimate_rises_and_never_arrives(spent: int, more: int) -> None:
-    """0–99, whatever the time."""
-    assert 0 <= estimated_progress(spent) <= estimated_progress(spent + more) <= 99
+@given(
+    known=st.lists(st.tuples(st.integers(0, 10**7), st.integers(0, 10**6)), max_size=10),
+    waits=st.lists(st.integers(0, 10**6), max_size=20),
+)
+def test_an_estimate_rises_and_never_arrives(known: list[tuple[int, int]], waits: list[int]) -> None:
+    """0–99 and never back, also where what is learned changes between two looks."""
+    rhythm, task, now = Rhythm(2_000, 30_000), rendering(None), NOW + 10_000
+    ends = iter(known)
+    for wait in waits:
+        now += wait
+        before, task = task, task.observe(rhythm.supplement(Observation(Event.STARTED), task, now), now)
+        assert 0 <= before.progress <= task.progress <= 99
+        after, width = next(ends, (0, 0))
+        rhythm.experience.learn(task.order, after, after + width)
 
 
 def test_overdue_is_well_beyond_the_usual() -> None:
     """Then nobody can say how long it still takes."""
     task = rendering(None)
-    assert not supplement(Observation(Event.STARTED), task, NOW + 2 * USUAL_MS).overdue
-    seen = supplement(Observation(Event.STARTED), task, NOW + OVERDUE_MS + 1)
+    assert not RHYTHM.supplement(Observation(Event.STARTED), task, NOW + 2 * USUAL_MS).overdue
+    seen = RHYTHM.supplement(Observation(Event.STARTED), task, NOW + OVERDUE_MS + 1)
     assert seen.overdue
     late = task.observe(seen, NOW + OVERDUE_MS + 1)
     assert late.progress_source is ProgressSource.ESTIMATED
-    assert remaining_s(late, NOW + OVERDUE_MS + 1) is None
+    assert RHYTHM.remaining_s(late, NOW + OVERDUE_MS + 1) is None
+
+
+def test_the_remaining_time_is_by_experience_at_first_and_by_the_providers_pace_at_last() -> None:
+    """20 % in 10 s leave 40 s by the pace, 97 % in 97 s leave 3; what is usual counts for the rest."""
+    early, late = rendering(20), rendering(97, after_ms=97_000)
+    assert 60 < (RHYTHM.remaining_s(early, early.seq) or 0) < 120
+    assert 3 <= (RHYTHM.remaining_s(late, late.seq) or 0) < 8
 
 
 @pytest.mark.parametrize("later_ms", [0, 5_000, 39_000])
 def test_the_remaining_time_counts_down_between_looks(later_ms: int) -> None:
-    """Whole seconds, and nothing when it should be over."""
-    task = rendering(20)
-    assert remaining_s(task, task.seq + later_ms) == (40_000 - later_ms) // 1000
-    assert remaining_s(task, task.seq + 41_000) is None
+    """Whole seconds, and no more than a moment before."""
+    task = rendering(80, after_ms=80_000)
+    left = [RHYTHM.remaining_s(task, task.seq + later_ms + more) for more in (0, 1_000)]
+    assert None not in left
+    assert left == sorted(left, key=lambda seconds: -(seconds or 0))
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_task_that_waits_at_the_provider_has_an_estimate(told: bool) -> None:
+    """What was learned counts from when the provider took it; without it from what is usual."""
+    rhythm = Rhythm(2_000, 30_000)
+    for _ in range(30 * told):
+        rhythm.experience.learn(queued(0).order, 39_000, 41_000)
+    assert abs((rhythm.remaining_s(queued(0), NOW) or 0) - (40 if told else 120)) <= 1
+
+
+def test_a_finished_task_teaches() -> None:
+    """The next one is looked at by the longest wait first, and closely where the first one ended."""
+    rhythm = Rhythm(2_000, 30_000)
+    task = queued(0)
+    task = replace(task, watch=replace(task.watch, looked_at=NOW + 44_000))
+    for _ in range(10):
+        rhythm.learn(task, NOW + 46_000)
+    assert rhythm.wait(queued(0), NOW) == 30_000
+    assert rhythm.wait(queued(1), NOW + 44_000) < 2_100
+
+
+def test_a_provider_that_is_stuck_is_not_asked_all_the_time() -> None:
+    """By its pace 99 % are nearly done; where they last, what was learned says when to look."""
+    rhythm, task = Rhythm(2_000, 30_000), rendering(99, after_ms=60_000)
+    for _ in range(30):
+        rhythm.experience.learn(task.order, 39_000, 41_000)
+    assert rhythm.wait(task, task.seq + 120_000) >= 15_000
