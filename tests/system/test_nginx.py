@@ -133,6 +133,19 @@ def test_video_through_nginx(site: Site) -> None:
     assert part == whole[100:300]
 
 
+def test_events_come_through_nginx_at_once(site: Site) -> None:
+    """It keeps none of them until it has more: the first is there while nothing else happens."""
+    _, _, answer = site.ask("/api/videos", {"prompt": "[slow] a kite"})
+    path = f"/api/videos/{json.loads(answer)['videoId']}"
+    with urlopen(site.url(f"{path}/events?access_token={site.token}"), timeout=20) as events:
+        lines = iter(events.readline, b"")
+        first = json.loads(next(line for line in lines if line.startswith(b"data: ")).removeprefix(b"data: "))
+        assert first["type"] == "taskProgress"
+        site.ask(f"{path}/cancel", {})
+        last = [line for line in lines if line.startswith(b"data: ")][-1]
+    assert json.loads(last.removeprefix(b"data: "))["type"] == "taskFailed"
+
+
 def test_page_comes_through_nginx(site: Site) -> None:
     """The page stands at / there too."""
     status, headers, _ = site.ask("/")
