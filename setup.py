@@ -14,6 +14,7 @@ RUNTIME = [
     "pycurl>=7.45.7",  # for CurlAsyncHTTPClient; PREREQFUNCTION, and a wheel that finds the CA bundle
     "msgspec>=0.21",  # its DecodeError is a ValueError; Struct(gc=False)
     "aiosqlite>=0.22,<0.23",  # its thread is `_thread`, which has to be a daemon
+    "prometheus-client>=0.20",  # /metrics
     "argon2-cffi>=23.1",  # RFC 9106 default parameters
     "pillow>=11.0",  # image decoding fixes
     "av>=14.1",  # bundles a libx264; stream dispositions

@@ -30,6 +30,19 @@ from sora_ws.clock import Clock
 from sora_ws.delivery import Sender
 from sora_ws.listening import open_sockets, raise_open_files
 from sora_ws.media import FileMedia, Links, MediaStore
+from sora_ws.metrics import (
+    AUTHENTICATED,
+    BREAKER_OPEN,
+    CLOSED,
+    CONFLATED,
+    CONNECTIONS,
+    HELD,
+    MESSAGES,
+    NEEDS_OPERATOR,
+    SLOW,
+    SUBSCRIPTIONS,
+    Metrics,
+)
 from sora_ws.poller import Poller
 from sora_ws.postman import Postman
 from sora_ws.provider import VideoProvider
@@ -99,6 +112,7 @@ class App:
         self._patience = patience
         self._clock = Clock()
         self._rhythm = Rhythm(settings.sora_poll_min_interval, settings.sora_poll_interval)
+        self._metrics = Metrics()
         self._stack = AsyncExitStack()
         self._server: HTTPServer | None = None
         self._lines: Lines | None = None
@@ -195,6 +209,9 @@ class App:
         self._stack.push_async_callback(store.close)
         await _open(store)
         failpoint.reach("store_opened")
+        self._metrics.time_store(store)
+        self._metrics.start()
+        self._stack.callback(self._metrics.stop)
         tokens = Tokens(self.settings.jwt_expires_in, await jwt_key(store, self.settings))
         accounts = Accounts(store)
         self.first_password = await accounts.ensure_admin()
@@ -209,6 +226,7 @@ class App:
         postman = await self._callbacks(store, presenter)
         service = self._tasks(store, media, provider, hub, postman)
         stats = self._push(store, hub, service, tokens)
+        self._tell_figures(provider, hub)
         await self._watch_for_disabled(store, tokens)
         context = RestContext(
             settings=self.settings,
@@ -223,6 +241,7 @@ class App:
             readiness=lambda: self._readiness(store),
             provider_trouble=lambda: provider.trouble,
             webhooks=self._webhooks(),
+            metrics=lambda: self._metrics.page(store),
         )
         await self._serve(context, hub)
 
@@ -328,7 +347,24 @@ class App:
             provider = OpenAIVideos(await simulator.start(), None)
             self._stack.push_async_callback(simulator.stop)
         self._stack.push_async_callback(provider.close)
-        return LimitedVideos(provider, Limiter(first_s, min(longest_s, BREAK_MAX_S)))
+        return LimitedVideos(
+            provider, Limiter(first_s, min(longest_s, BREAK_MAX_S)), self._metrics.count_call
+        )
+
+    def _tell_figures(self, provider: LimitedVideos, hub: Hub) -> None:
+        """What the parts know anyway."""
+        tell, limiter = self._metrics.tell, provider.limiter
+        tell(BREAKER_OPEN, lambda: limiter.is_open)
+        tell(HELD, lambda: limiter.held_s)
+        tell(NEEDS_OPERATOR, lambda: provider.needs_operator)
+        if (lines := self._lines) is not None:
+            tell(CONNECTIONS, lambda: lines.connected)
+            tell(AUTHENTICATED, lambda: lines.authenticated)
+            tell(SLOW, lambda: lines.slow)
+            tell(SUBSCRIPTIONS, lambda: hub.subscriptions)
+            tell(MESSAGES, lambda: lines.messages_sent)
+            tell(CONFLATED, lambda: lines.conflated)
+            tell(CLOSED, lambda: lines.closed)
 
     async def _serve(self, context: RestContext, hub: Hub) -> None:
         lines = self._lines

@@ -45,6 +45,11 @@ def origin_is_allowed(origin: str, host: str, allowed: Collection[str] | None) -
         return False
 
 
+def is_loopback(address: str) -> bool:
+    """Whether it is this machine that asks; "" is a Unix socket."""
+    return address == "" or (_is_address(address) and ip_address(address).is_loopback)
+
+
 def is_public(address: IPv4Address | IPv6Address) -> bool:
     """Anybody's address on the internet: no loopback, private, link-local or other special one.
 

@@ -22,6 +22,7 @@ Language = Literal["zh", "en"]
 
 SECRET_BYTES_MIN: Final = 32  # RFC 7518 section 3.2: an HS256 key is at least as long as its hash
 WEBHOOK_SECRET_BYTES: Final = range(24, 65)  # Standard Webhooks
+METRICS_TOKEN_MIN: Final = 16
 
 
 class WrongSetting(Exception):
@@ -147,6 +148,12 @@ def _webhook_secrets(text: str) -> tuple[Secret, ...]:
     return secrets
 
 
+def _metrics_token(text: str) -> Secret:
+    if len(text) < METRICS_TOKEN_MIN:
+        raise ValueError(f"at least {METRICS_TOKEN_MIN} characters")
+    return _api_key(text)
+
+
 def _setting(read: Callable[[str], Any], default: Any, about: str, shown: str | None = None) -> Any:
     """A setting's field; `shown` is the default as a person writes it, where it differs."""
     return field(default=default, metadata={"read": read, "about": about, "shown": shown})
@@ -231,6 +238,12 @@ class Settings:
     )
     log_format: Literal["text", "json"] | None = _setting(
         _one_of("text", "json"), None, "text or json", "text on a terminal, else json"
+    )
+    metrics_token: Secret | None = _setting(
+        _metrics_token,
+        None,
+        "Who sends it as a bearer token may read /metrics",
+        "none: only this machine may",
     )
     log_level: str = _setting(
         _one_of("debug", "info", "warning", "error"), "info", "debug, info, warning or error"

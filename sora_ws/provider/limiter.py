@@ -189,14 +189,15 @@ class LimitedVideos:
     """A `VideoProvider` whose calls leave when its `limiter` lets them.
 
     `trouble` is what is wrong with the provider, None while it answers; `needs_operator`: it will
-    not go by itself, as with a wrong key. `count` is told of every call and what became of it.
+    not go by itself, as with a wrong key. `count` is told of every call by its `Kind`,
+    and what became of it.
     """
 
     def __init__(
         self,
         provider: VideoProvider,
         limiter: Limiter,
-        count: Callable[[Kind, str], None] = lambda kind, outcome: None,
+        count: Callable[[str, str], None] = lambda call, outcome: None,
     ) -> None:
         self._provider = provider
         self._count = count
@@ -239,7 +240,7 @@ class LimitedVideos:
         try:
             call = self.limiter.enter(kind)
         except Held:
-            self._count(kind, "held")
+            self._count(kind.value, "held")
             raise
         outcome = "broken off"
         try:
@@ -256,7 +257,7 @@ class LimitedVideos:
             raise
         finally:
             self.limiter.leave(call)
-            self._count(kind, outcome)
+            self._count(kind.value, outcome)
 
     def _answered(self, call: Call) -> None:
         self.limiter.answered(call)

@@ -89,6 +89,10 @@ class Listener(Protocol):
         """The socket has ceased to take everything."""
         ...
 
+    def on_conflated(self) -> None:
+        """A newer frame took the place of one that waited."""
+        ...
+
     def on_closing(self, connection: Connection) -> None:
         """The connection begins to end: it must be sent nothing more. Called once."""
         ...
@@ -201,7 +205,8 @@ class Connection(Struct, gc=False, eq=False):
     def owe(self, frame: bytes, key: object = None) -> None:
         """Send the frame when the socket can, in the place of an older one under the same key."""
         outbox = self._outbox or self.stall()
-        outbox.add(frame, key)
+        if outbox.add(frame, key):
+            self._listener.on_conflated()
         if outbox.bytes_waiting > self._listener.send_bytes_max and self.is_open:
             self.close(CloseCode.STUCK, "you read too slowly")
 

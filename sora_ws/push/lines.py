@@ -79,6 +79,8 @@ class Lines:
         self._replies_sent = 0
         self._started_at = time()
         self._draining = False
+        self.conflated = 0
+        self.closed: Counter[str] = Counter()  # by close code
         self.handle: Callable[[Connection, str], Awaitable[None] | None] = lambda connection, text: None
 
     def start(self) -> None:
@@ -204,8 +206,12 @@ class Lines:
             connection.close(CloseCode.TOO_MUCH, "too many messages")
         return False
 
+    def on_conflated(self) -> None:
+        self.conflated += 1
+
     def on_closing(self, connection: Connection) -> None:
         self.connected -= 1
+        self.closed[str(connection.close_code)] += 1
         self._hub.drop(connection)
         if connection.identity is None:
             self._forget_stranger(connection)

@@ -24,14 +24,15 @@ class Outbox:
         self.bytes_waiting = 0
         self.since = since
 
-    def add(self, frame: bytes, key: object = None) -> None:
-        """A frame behind the others, in the place of what waits under the same key."""
+    def add(self, frame: bytes, key: object = None) -> bool:
+        """A frame behind the others; True where it takes the place of what waits under the same key."""
         if key is None:
             self._replies += 1
             key = self._replies
         replaced = self._waiting.pop(key, b"")
         self._waiting[key] = frame
         self.bytes_waiting += len(frame) - len(replaced)
+        return bool(replaced)
 
     def clear(self) -> None:
         """Let go of all but the begun frame, which has to be finished."""

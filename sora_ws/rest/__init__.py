@@ -14,7 +14,14 @@ from sora_ws.rest.events import EventsHandler, TaskEventsHandler
 from sora_ws.rest.login import LoginHandler, RefreshHandler
 from sora_ws.rest.media import MediaHandler
 from sora_ws.rest.page import AssetHandler, load_assets
-from sora_ws.rest.status import HealthHandler, NothingHandler, ReadyHandler, StatsHandler, WaitingHandler
+from sora_ws.rest.status import (
+    HealthHandler,
+    MetricsHandler,
+    NothingHandler,
+    ReadyHandler,
+    StatsHandler,
+    WaitingHandler,
+)
 from sora_ws.rest.under_way import UnderWay
 from sora_ws.rest.videos import CallbackHandler, CancelHandler, RetryHandler, VideoHandler, VideosHandler
 from sora_ws.rest.webhooks import WebhookHandler
@@ -40,6 +47,7 @@ def routes(context: RestContext) -> list[Route]:
         (r"/media/([^/]+\.(?:mp4|jpg))", MediaHandler, mine),
         (r"/webhooks/sora", WebhookHandler, mine),
         (r"/readyz", ReadyHandler, mine),
+        (r"/metrics", MetricsHandler, mine),
         *_open_routes(context.settings),
         (r".*", NothingHandler, {"settings": context.settings}),
     ]

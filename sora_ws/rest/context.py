@@ -21,6 +21,7 @@ class RestContext:
     `clock` tells ms since the epoch. `stats` may raise StoreUnavailable. `readiness` tells why
     no new work should be sent here, None where nothing stands against it; `provider_trouble` what
     is wrong with the provider, None while it answers. `webhooks` is None where none are taken.
+    `metrics` are all figures as text.
     """
 
     settings: Settings
@@ -35,4 +36,5 @@ class RestContext:
     readiness: Callable[[], Awaitable[str | None]]
     provider_trouble: Callable[[], str | None]
     webhooks: Webhooks | None
+    metrics: Callable[[], Awaitable[bytes]]
     login_throttle: LoginThrottle = field(default_factory=LoginThrottle)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from hmac import compare_digest
 from typing import Final
 
+from sora_ws.auth import TokenInvalid
+from sora_ws.metrics import CONTENT_TYPE
+from sora_ws.peers import is_loopback
 from sora_ws.rest.base import ApiHandler, Handler
 from sora_ws.rest.problem import Problem
 
@@ -42,6 +46,25 @@ class ReadyHandler(ApiHandler):
             raise Problem(503, reason, headers={"Retry-After": RETRY_AFTER_S})
         trouble = self.context.provider_trouble()
         self.reply({"status": "ready"} | ({} if trouble is None else {"provider": trouble}))
+
+
+class MetricsHandler(ApiHandler):
+    """`/metrics`: figures for a monitor."""
+
+    async def admit(self) -> None:
+        """For who knows METRICS_TOKEN; where none is set, for this machine. Raises Problem."""
+        token = self.context.settings.metrics_token
+        if token is None:
+            if not is_loopback(self.address):
+                raise Problem(403, "Only this machine may read the metrics, or who knows METRICS_TOKEN.")
+        elif not compare_digest(self._token().encode(), token.reveal().encode()):
+            raise TokenInvalid
+
+    async def get(self) -> None:
+        """All figures, in Prometheus' text format."""
+        page = await self.context.metrics()
+        self.set_header("Content-Type", CONTENT_TYPE)
+        self.finish(page)
 
 
 class WaitingHandler(Handler):

@@ -8,12 +8,12 @@ surrogates, more than 64 bits, a NUL in a name) are a ValueError.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from sora_ws.callbacks import Callback
-from sora_ws.task import Status, Task, Watch
+from sora_ws.task import State, Status, Task, Watch
 
 DEADLINE_SECONDS: Final = 5.0  # of every call but `open`
 
@@ -124,6 +124,10 @@ class TaskStore(Protocol):
 
     async def count_live(self, user_id: str | None = None) -> int:
         """How many have not ended, of one user or in all."""
+        ...
+
+    async def count_by_state(self) -> Mapping[State, int]:
+        """How many have not ended, by their state; without the states that no task is in."""
         ...
 
     async def due(self, until: int, limit: int) -> Sequence[Task]:

@@ -32,7 +32,7 @@ from sora_ws.store import (
     UserExists,
     documents,
 )
-from sora_ws.task import Task, Watch
+from sora_ws.task import State, Task, Watch
 
 SELECTION_SECONDS: Final = 2.0  # how long a call looks for a server that is not there
 LEAVE_SECONDS: Final = 1.0  # for telling the server that its sessions are over
@@ -181,6 +181,12 @@ class MongoStore:
         wanted = {"live": True} if user_id is None else {"live": True, "userId": user_id}
         async with self._database() as database:
             return int(await database.tasks.count_documents(wanted))
+
+    async def count_by_state(self) -> Mapping[State, int]:
+        groups = [{"$match": {"live": True}}, {"$group": {"_id": "$state", "count": {"$sum": 1}}}]
+        async with self._database() as database:
+            found = await database.tasks.aggregate(groups).to_list(None)
+        return {State(group["_id"]): int(group["count"]) for group in found}
 
     async def due(self, until: int, limit: int) -> Sequence[Task]:
         wanted = {"live": True, "watch.nextLookAt": {"$lte": until}}

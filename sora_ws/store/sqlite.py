@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -31,7 +31,7 @@ from sora_ws.store import (
     UserExists,
     documents,
 )
-from sora_ws.task import Task, Watch
+from sora_ws.task import LIVE, State, Task, Watch
 
 LOCK_WAIT_S: Final = 1.5  # nothing breaks it off, and a stop waits for it
 
@@ -178,6 +178,11 @@ class SqliteStore:
         else:
             [(count,)] = await self._read(f"{query} AND user_id = ?", user_id)
         return int(count)
+
+    async def count_by_state(self) -> Mapping[State, int]:
+        counts = ", ".join(f"count(*) FILTER (WHERE document ->> '$.state' = '{state}')" for state in LIVE)
+        [row] = await self._read(f"SELECT {counts} FROM tasks WHERE live = 1")  # noqa: S608 no GROUP BY sorts
+        return {state: count for state, count in zip(LIVE, row, strict=True) if count}
 
     async def due(self, until: int, limit: int) -> Sequence[Task]:
         return await self._tasks(

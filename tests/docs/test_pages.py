@@ -23,7 +23,16 @@ OWN_PLACES: Final = re.compile(
 
 def test_the_settings_page_is_up_to_date() -> None:
     """docs/settings.md is what the script lists today."""
-    script = DOCS / "list_settings.py"
+    assert_fresh("list_settings.py")
+
+
+def test_the_metrics_page_is_up_to_date() -> None:
+    """docs/metrics.md is what the script lists today."""
+    assert_fresh("list_metrics.py")
+
+
+def assert_fresh(name: str) -> None:
+    script = DOCS / name
     listed = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, check=False)
     assert listed.returncode == 0, listed.stderr
 

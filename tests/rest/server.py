@@ -18,6 +18,7 @@ from tornado.web import Application
 from sora_ws.auth import Accounts, Tokens
 from sora_ws.clock import Clock
 from sora_ws.media import FileMedia, Links
+from sora_ws.metrics import Metrics
 from sora_ws.push.messages import Presenter, Stats
 from sora_ws.rest import RestContext, UnderWay, log_request, routes
 from sora_ws.rhythm import Rhythm
@@ -159,6 +160,7 @@ class RestServer:
             readiness=readiness,
             provider_trouble=lambda: self.provider_trouble,
             webhooks=Webhooks(Verifier(secrets), self.look_now) if secrets else None,
+            metrics=lambda: Metrics().page(self.store),
         )
 
     async def look_now(self, job_id: str) -> None:

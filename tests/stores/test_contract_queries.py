@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from sora_ws.store import Page, Store
-from sora_ws.task import Status, Task, Watch
+from sora_ws.task import State, Status, Task, Watch
 from tests.stores.tasks import NOW, a_task, completed, failed, rendering
 
 
@@ -207,3 +207,12 @@ async def test_a_rescheduled_task_is_due_at_its_new_time(store: Store) -> None:
     await store.save(moved, other.seq)
     assert ids(await store.due(NOW + 9, 10)) == [task.id, other.id]
     assert ids(await store.due(NOW + 6, 10)) == [task.id]
+
+
+@pytest.mark.gen_test
+async def test_the_live_are_counted_by_state(store: Store) -> None:
+    """Of all users; what has ended is in no count."""
+    assert await store.count_by_state() == {}
+    for task in (a_task(), a_task(), rendering(a_task()), completed(a_task()), failed(a_task())):
+        await store.insert(task)
+    assert await store.count_by_state() == {State.SUBMITTING: 2, State.RENDERING: 1}

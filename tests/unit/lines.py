@@ -85,6 +85,7 @@ class Ear:
         self.texts: list[str] = []
         self.closing: list[Connection] = []
         self.stalled: list[Connection] = []
+        self.conflated = 0
 
     def on_text(self, connection: Connection, text: str) -> Awaitable[None] | None:
         self.texts.append(text)
@@ -98,6 +99,9 @@ class Ear:
 
     def on_stalled(self, connection: Connection) -> None:
         self.stalled.append(connection)
+
+    def on_conflated(self) -> None:
+        self.conflated += 1
 
     def on_closing(self, connection: Connection) -> None:
         self.closing.append(connection)
