@@ -54,6 +54,7 @@ from sora_ws.push.handler import PushHandler
 from sora_ws.push.hub import Hub
 from sora_ws.push.lines import Lines
 from sora_ws.push.messages import Presenter, Stats
+from sora_ws.push.reads import StateReads
 from sora_ws.push.selfcheck import bare_sockets
 from sora_ws.push.sse import EventStreams
 from sora_ws.rest import RestContext, UnderWay, event_routes, log_request, routes, waiting_routes
@@ -319,10 +320,13 @@ class App:
                 uptime=lines.uptime,
             )
 
+        reads = StateReads(hub, store)
+        self._stack.push_async_callback(reads.close)
         commands = Commands(
             lines=lines,
             hub=hub,
             service=service,
+            reads=reads,
             tokens=tokens,
             stats=stats,
             time=steady,

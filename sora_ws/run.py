@@ -14,6 +14,7 @@ from sora_ws import __version__, systemd
 from sora_ws.app import App
 from sora_ws.auth import ADMIN
 from sora_ws.listening import is_beyond_loopback
+from sora_ws.loop import calm_garbage_collector, new_loop
 from sora_ws.settings import Settings, WrongSetting
 from sora_ws.store import NewerFormat, StoreError
 
@@ -36,7 +37,8 @@ def serve(settings: Settings, warnings: Sequence[str] = ()) -> NoReturn:
 
 def _run(settings: Settings) -> int:
     try:
-        return asyncio.Runner().run(_serve(App(settings)))  # not closed: that too would wait for threads
+        # Not closed: that too would wait for threads.
+        return asyncio.Runner(loop_factory=new_loop).run(_serve(App(settings)))
     except (WrongSetting, NewerFormat) as error:
         print(f"sora-ws: {error}", file=sys.stderr)
         return os.EX_CONFIG  # starting again won't help
@@ -72,6 +74,7 @@ async def _come_up(app: App) -> None:
     except TimeoutError:
         systemd.notify("READY=1", "STATUS=Waiting for the database")
         await app.ready()
+    calm_garbage_collector()
     _hand_out_password(app)
     systemd.notify("READY=1", "STATUS=Serving")
 

@@ -20,6 +20,7 @@ from bench.contenders.commands import Contender, obey, say
 from bench.message import CROWD, example_tasks
 from sora_ws import logs
 from sora_ws.app import App, make_store
+from sora_ws.loop import calm_garbage_collector, new_loop
 from sora_ws.push.hub import Hub
 from sora_ws.settings import Settings
 from sora_ws.task import Task
@@ -82,10 +83,11 @@ async def main(task_count: int) -> None:
     await app.ready()
     tasks = example_tasks(task_count)
     await keep(settings, (*tasks, *example_tasks(1, CROWD)))
+    calm_garbage_collector()
     say(port=app.settings.port)
     await obey(Sora(app, tasks))
     await app.stop()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1])))
+    asyncio.Runner(loop_factory=new_loop).run(main(int(sys.argv[1])))

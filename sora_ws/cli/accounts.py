@@ -75,7 +75,7 @@ async def _issue(tokens: Tokens, args: Namespace) -> tuple[str, int]:
     """A token that a server takes. Raises CommandFailed."""
     token, expires_at = tokens.issue(args.user, args.name or args.user, args.teams)
     try:
-        await tokens.identify(token)
+        tokens.identify(token)
     except AuthError:
         raise CommandFailed(
             "no server would take this token: an id is 1 to 128 printable ASCII characters without a space, "

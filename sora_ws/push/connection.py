@@ -20,6 +20,7 @@ from sora_ws.push.outbox import Outbox
 
 if TYPE_CHECKING:
     from sora_ws.auth import Identity
+    from sora_ws.push.hub import Topic
 
 Data = bytes | memoryview
 
@@ -138,7 +139,7 @@ class Connection(Struct, gc=False, eq=False):
     identity: Identity | None = None
     sibling: Connection | None = None
     """The next line of the same user."""
-    topics: tuple[str, ...] | set[str] = ()
+    topics: tuple[Topic, ...] | set[Topic] = ()
     """What the hub has it listen to."""
     busy: bool = False
     """A message of its own is in work."""

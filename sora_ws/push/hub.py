@@ -8,11 +8,12 @@ each of them in one write.
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from typing import Final
+
+from msgspec import Struct
 
 from sora_ws import failpoint
 from sora_ws.push.connection import Connection
@@ -23,9 +24,21 @@ from sora_ws.task import Task
 KNOWN_MAX: Final = 65_536
 """Of how many tasks the last `seq` is remembered; an older one is no longer pushed twice by us."""
 
+SEVERAL: Final = 2
+"""So many listen to a task that the next one may come too: its state is kept."""
+
 FEW_TOPICS: Final = 8  # in a tuple: 64 bytes for one, where a set takes 216
 
 SLICE: Final = 500  # sockets a turn of the loop, some 3 ms
+
+
+class Topic(Struct, gc=False, eq=False):
+    """Who listens to one thing. Its lines know it too: the cycle ends when they leave."""
+
+    name: str
+    listeners: set[Connection]
+    newest: Task | None = None
+    """The newest state of a live task that several listen to."""
 
 
 def task_topic(task_id: str) -> str:
@@ -52,46 +65,54 @@ class Hub:
     def __init__(self, presenter: Presenter, clock: Callable[[], int]) -> None:
         self._presenter = presenter
         self._now = clock
-        self._listeners: dict[str, set[Connection]] = {}
+        self._topics: dict[str, Topic] = {}
         self._followers: dict[str, list[dict[str, Task]]] = {}
         self._known: OrderedDict[str, int] = OrderedDict()
-        self._newest: dict[str, Task] = {}
         self._changed: dict[str, Task] = {}
-        self._shown: dict[tuple[Connection, str], int] = {}  # of changes that wait for their flush
+        self._shown: dict[str, dict[Connection, int]] = {}  # of changes that wait for their flush
         self._round: Round | None = None
         self.subscriptions = 0
         self.pushes_sent = 0
 
     # --- who listens ---
 
-    def subscribe(self, connection: Connection, topic: str) -> None:
+    def subscribe(self, connection: Connection, name: str) -> None:
         """Idempotent."""
-        topic = sys.intern(topic)  # one string for all who listen
-        listeners = self._listeners.setdefault(topic, set())
-        if connection not in listeners:
-            listeners.add(connection)
+        topic = self._topics.get(name)
+        if topic is None:
+            topic = self._topics[name] = Topic(name, set())
+        if connection not in topic.listeners:
+            topic.listeners.add(connection)
             _note(connection, topic)
             self.subscriptions += 1
 
-    def unsubscribe(self, connection: Connection, topic: str) -> None:
+    def hears(self, connection: Connection, name: str) -> bool:
+        """Whether it has subscribed to the topic."""
+        topic = self._topics.get(name)
+        return topic is not None and connection in topic.listeners
+
+    def unsubscribe(self, connection: Connection, name: str) -> None:
         """Idempotent."""
-        listeners = self._listeners.get(topic)
-        if listeners is None or connection not in listeners:
+        topic = self._topics.get(name)
+        if topic is None or connection not in topic.listeners:
             return
         if connection.is_open:
             self._serve_first(connection)
-        listeners.remove(connection)
-        _strike(connection, topic)
-        self.subscriptions -= 1
-        if not listeners:
-            del self._listeners[topic]
-        if len(listeners) < 2:
-            self._newest.pop(topic, None)
+        self._leave(connection, topic)
 
     def drop(self, connection: Connection) -> None:
         """The connection listens to nothing any more."""
         for topic in tuple(connection.topics):
-            self.unsubscribe(connection, topic)
+            self._leave(connection, topic)
+
+    def _leave(self, connection: Connection, topic: Topic) -> None:
+        topic.listeners.remove(connection)
+        _strike(connection, topic)
+        self.subscriptions -= 1
+        if len(topic.listeners) < SEVERAL:
+            topic.newest = None
+        if not topic.listeners:
+            del self._topics[topic.name]
 
     def newest(self, task_id: str) -> Task | None:
         """The newest state of a live task that several listen to; None where the store must be asked.
@@ -99,7 +120,8 @@ class Hub:
         Thousands come back at once after a restart: they need no read each. An ended task is not
         kept, since it may be deleted without another word.
         """
-        return self._newest.get(task_topic(task_id))
+        topic = self._topics.get(task_topic(task_id))
+        return None if topic is None else topic.newest
 
     @contextmanager
     def following(self, topic: str) -> Iterator[Mapping[str, Task]]:
@@ -133,32 +155,32 @@ class Hub:
 
     def publish(self, task: Task) -> None:
         """Tell the state to all who listen, unless they know one as new."""
-        for topic in topics_of(task):
-            for seen in self._followers.get(topic, ()):
+        for name in topics_of(task):
+            for seen in self._followers.get(name, ()):
                 if task.id not in seen or seen[task.id].seq < task.seq:
                     seen[task.id] = task
         if not self._is_news(task):
             return
-        topic = task_topic(task.id)
-        if topic in self._newest:
-            self._keep(topic, task)
+        self._keep(task)
         if not self._changed and self._round is None:
             self._soon(self.flush)
         self._changed[task.id] = task
 
     def show(self, connection: Connection, tasks: Sequence[Task]) -> None:
-        """The tasks' current states to one connection, behind its `subscribeSuccess`."""
+        """The tasks' current states to one connection, behind its `subscribeSuccess`.
+
+        One may have been read that is saved and not published yet. Then it is news for the others
+        too: when its writer comes to publish it, it will be none.
+        """
         self._serve_first(connection)
-        now = self._now()
         for task in tasks:
-            self._is_news(task)  # from here on an older state is none
+            self.publish(task)
+            self._keep(task)
             if task.id in self._changed:
-                self._shown[connection, task.id] = task.seq
-            topic = task_topic(task.id)
-            if len(self._listeners.get(topic, ())) >= 2:
-                self._keep(topic, task)
+                self._shown.setdefault(task.id, {})[connection] = task.seq
         if tasks:
-            pushes = [Push(task, self._presenter, now) for task in tasks]
+            now = self._now()
+            pushes = [self._push(task, now) for task in tasks]
             Delivery(pushes, {connection}).to([connection])
             self.pushes_sent += len(pushes)
 
@@ -176,10 +198,10 @@ class Hub:
         changes = []
         for task in changed.values():
             readers = self._readers(task)
-            if shown:
-                readers = {c for c in readers if shown.get((c, task.id), -1) < task.seq}
+            if task.id in shown:
+                readers = readers - {c for c, seq in shown[task.id].items() if seq >= task.seq}
             if readers:
-                changes.append((Push(task, self._presenter, now), readers))
+                changes.append((self._push(task, now), readers))
         if changes:
             failpoint.reach("pushes_ready")
             self._round = Round(deliveries_of(changes), SLICE)
@@ -206,15 +228,18 @@ class Hub:
         if self._round is not None:
             self._round.serve(connection)
 
+    def _push(self, task: Task, now: int) -> Push:
+        return Push(task, self._presenter, now)
+
     def _readers(self, task: Task) -> Set[Connection]:
-        found = [self._listeners[topic] for topic in topics_of(task) if topic in self._listeners]
+        topics = map(self._topics.get, topics_of(task))
+        found = [topic.listeners for topic in topics if topic is not None]
         return found[0] if len(found) == 1 else set().union(*found)
 
-    def _keep(self, topic: str, task: Task) -> None:
-        if task.is_live:
-            self._newest[topic] = task
-        else:
-            self._newest.pop(topic, None)
+    def _keep(self, task: Task) -> None:
+        topic = self._topics.get(task_topic(task.id))
+        if topic is not None and len(topic.listeners) >= SEVERAL:
+            topic.newest = task if task.is_live else None
 
     def _is_news(self, task: Task) -> bool:
         """Whether the state is newer than the last one known here; it is the last one now."""
@@ -228,7 +253,7 @@ class Hub:
         return True
 
 
-def _note(connection: Connection, topic: str) -> None:
+def _note(connection: Connection, topic: Topic) -> None:
     """The connection listens to it."""
     topics = connection.topics
     if isinstance(topics, set):
@@ -237,10 +262,10 @@ def _note(connection: Connection, topic: str) -> None:
         connection.topics = (*topics, topic) if len(topics) < FEW_TOPICS else {*topics, topic}
 
 
-def _strike(connection: Connection, topic: str) -> None:
+def _strike(connection: Connection, topic: Topic) -> None:
     """The connection no longer listens to it."""
     topics = connection.topics
     if isinstance(topics, set):
-        topics.discard(topic)
+        topics.remove(topic)
     else:
-        connection.topics = tuple(other for other in topics if other != topic)
+        connection.topics = tuple(other for other in topics if other is not topic)

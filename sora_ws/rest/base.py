@@ -211,7 +211,7 @@ class ApiHandler(Handler):
     async def admit(self) -> None:
         """Raises TokenInvalid, TokenExpired, UserDisabled, or Problem."""
         if self.request.method != "OPTIONS":  # a preflight carries no token
-            self.identity: Identity = await self.context.tokens.identify(self._token())
+            self.identity: Identity = self.context.tokens.identify(self._token())
 
     @property
     def viewer(self) -> Viewer:

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sora_ws import auth
 from sora_ws.auth import TokenExpired, TokenInvalid, Tokens, UserDisabled, jwt_key
 from sora_ws.settings import Secret, Settings
 from sora_ws.store.sqlite import SqliteStore
@@ -153,28 +154,25 @@ WRONG: dict[str, Callable[[], object]] = {
 
 
 @pytest.mark.parametrize("make", WRONG.values(), ids=WRONG.keys())
-@pytest.mark.gen_test
-async def test_wrong_tokens_are_all_refused_alike(make: Callable[[], object]) -> None:
+def test_wrong_tokens_are_all_refused_alike(make: Callable[[], object]) -> None:
     """Whatever is wrong with it, a token ends as the same error with the same text."""
     with pytest.raises(TokenInvalid, match=r"\Athe token is not valid\Z"):
-        await tokens().identify(make())
+        tokens().identify(make())
 
 
 @pytest.mark.parametrize("ago_s", [0, 1, HOUR_S])
-@pytest.mark.gen_test
-async def test_token_ends_without_leeway(ago_s: int) -> None:
+def test_token_ends_without_leeway(ago_s: int) -> None:
     """A token is over from the second that it names on."""
     with pytest.raises(TokenExpired):
-        await tokens().identify(token(exp=int(time.time()) - ago_s))
+        tokens().identify(token(exp=int(time.time()) - ago_s))
 
 
-@pytest.mark.gen_test
-async def test_wrong_token_that_is_over_too_is_wrong() -> None:
+def test_wrong_token_that_is_over_too_is_wrong() -> None:
     """Only a token that was good once is told to be over."""
     over = int(time.time()) - 1
     for wrong in (token(exp=True), token(exp=over, sub=7), signed(b'{"sub":"ann","exp":1}', key="x" * 32)):
         with pytest.raises(TokenInvalid):
-            await tokens().identify(wrong)
+            tokens().identify(wrong)
 
 
 GOOD: dict[str, tuple[dict[str, Any], Viewer, str]] = {
@@ -198,48 +196,44 @@ GOOD: dict[str, tuple[dict[str, Any], Viewer, str]] = {
 
 
 @pytest.mark.parametrize(("more", "viewer", "username"), GOOD.values(), ids=GOOD.keys())
-@pytest.mark.gen_test
-async def test_good_tokens_say_who_it_is(more: dict[str, Any], viewer: Viewer, username: str) -> None:
+def test_good_tokens_say_who_it_is(more: dict[str, Any], viewer: Viewer, username: str) -> None:
     """Tokens of another login with the same secret are as good as our own."""
     made = claims(**more)
-    identity = await tokens().identify(jwt.encode(made, KEY, "HS256"))
+    identity = tokens().identify(jwt.encode(made, KEY, "HS256"))
     assert (identity.viewer, identity.username) == (viewer, username)
     assert identity.expires_at == made["exp"] * 1000
 
 
 @pytest.mark.parametrize("kid", ["../../dev/null", "' OR 1=1", "key-1"])
-@pytest.mark.gen_test
-async def test_kid_leads_nowhere(kid: str) -> None:
+def test_kid_leads_nowhere(kid: str) -> None:
     """The name of a key is neither a path nor a query: it is passed over."""
-    assert (await tokens().identify(token(HEADER | {"kid": kid}))).viewer.user_id == "ann"
+    assert tokens().identify(token(HEADER | {"kid": kid})).viewer.user_id == "ann"
 
 
-@pytest.mark.gen_test
-async def test_keys_in_the_header_are_never_fetched() -> None:
+def test_keys_in_the_header_are_never_fetched() -> None:
     """What a header says of keys elsewhere is passed over, and nobody is called."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/keys"
         jwk = {"kty": "oct", "k": base64url(b"x" * 32)}
         header = HEADER | {"jku": url, "x5u": url, "jwk": jwk}
-        await tokens().identify(token(header))
+        tokens().identify(token(header))
         with pytest.raises(TokenInvalid):
-            await tokens().identify(signed(json.dumps(claims()).encode(), header, key="x" * 32))
+            tokens().identify(signed(json.dumps(claims()).encode(), header, key="x" * 32))
         with pytest.raises(BlockingIOError):
             listener.accept()
 
 
-@pytest.mark.gen_test
-async def test_last_of_equal_claims_counts() -> None:
+def test_last_of_equal_claims_counts() -> None:
     """Of two equal claims the last one counts."""
-    assert (await tokens().identify(raw('{"sub":"a","sub":"b","exp":EXP}'))).viewer.user_id == "b"
+    assert tokens().identify(raw('{"sub":"a","sub":"b","exp":EXP}')).viewer.user_id == "b"
 
 
 @given(st.text(max_size=200) | st.binary(max_size=200) | st.none() | st.integers())
 def test_nothing_but_a_refusal_gets_out(junk: object) -> None:
     """Any value at all is a wrong token, never a crash."""
     with pytest.raises(TokenInvalid):
-        run(tokens(), junk)
+        tokens().identify(junk)
 
 
 @given(
@@ -254,60 +248,78 @@ def test_any_claim_is_read_or_refused(value: object, name: str) -> None:
     """A claim of any value makes a token good, wrong or over, and nothing else."""
     made = signed(json.dumps(claims(**{name: value})).encode())
     try:
-        identity = run(tokens(), made)
+        identity = tokens().identify(made)
     except (TokenInvalid, TokenExpired):
         return
     assert identity.viewer.user_id.isascii()
 
 
-def run(checked: Tokens, made: object) -> Any:
-    """`identify` never waits, so one step is all of it."""
-    try:
-        checked.identify(made).send(None)
-    except StopIteration as stop:
-        return stop.value
-    raise AssertionError("it waited for something")
-
-
-@pytest.mark.gen_test
-async def test_own_tokens_are_good() -> None:
+def test_own_tokens_are_good() -> None:
     """A token made here says what it was made with, for as long as it was told."""
     before = int(time.time() * 1000)
     made, expires_at = tokens().issue("ann", "Ann", ["red"])
-    identity = await tokens().identify(made)
+    identity = tokens().identify(made)
     assert identity.viewer == Viewer("ann", ("red",))
     assert (identity.username, identity.expires_at) == ("Ann", expires_at)
     assert 0 <= expires_at - before - HOUR_S * 1000 < 60_000
     assert jwt.decode(made, KEY, ["HS256"], issuer="sora-ws")["sub"] == "ann"
 
 
-@pytest.mark.gen_test
-async def test_longest_setting_makes_good_tokens() -> None:
+def test_longest_setting_makes_good_tokens() -> None:
     """The longest JWT_EXPIRES_IN is within the ten years that a token may last."""
     longest = Tokens(315_360_000_000, Secret(KEY))
-    await longest.identify(longest.issue("ann", "ann")[0])
+    longest.identify(longest.issue("ann", "ann")[0])
 
 
-@pytest.mark.gen_test
-async def test_disabled_user_is_shut_out() -> None:
+def test_disabled_user_is_shut_out() -> None:
     """A disabled user's token is refused at once, an enabled one's is good again."""
     checked = tokens()
     assert checked.refresh_disabled(frozenset({"ann", "bob"})) == {"ann", "bob"}
     assert checked.refresh_disabled(frozenset({"ann", "cid"})) == {"cid"}
     with pytest.raises(UserDisabled):
-        await checked.identify(token())
+        checked.identify(token())
     checked.refresh_disabled(frozenset())
-    await checked.identify(token())
+    checked.identify(token())
+    checked.refresh_disabled(frozenset({"ann"}))
+    with pytest.raises(UserDisabled):  # though its token was known to be good
+        checked.identify(token())
 
 
-@pytest.mark.gen_test
-async def test_short_key_signs_nothing() -> None:
+def test_a_known_token_is_over_in_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is remembered of a token is not good for longer than the token."""
+    checked, made = tokens(), token()
+    first = checked.identify(made)
+    assert checked.identify(made) is first
+    monkeypatch.setattr(time, "time", lambda: first.expires_at / 1000)
+    with pytest.raises(TokenExpired):
+        checked.identify(made)
+    with pytest.raises(TokenExpired):
+        checked.identify(made)
+
+
+def test_few_tokens_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest is forgotten, and checked anew when it comes again; a wrong one takes no place."""
+    monkeypatch.setattr(auth, "KNOWN_MAX", 2)
+    checked = tokens()
+    first, second, third = (token(jti=str(number)) for number in range(3))
+    before = [checked.identify(made) for made in (first, second)]
+    for wrong in range(5):
+        with pytest.raises(TokenInvalid):
+            checked.identify(f"{first}{wrong}")
+    assert [checked.identify(made) for made in (first, second)] == before
+    assert checked.identify(second) is before[1]
+    checked.identify(third)
+    assert checked.identify(second) is before[1]
+    assert checked.identify(first) is not before[0]
+
+
+def test_short_key_signs_nothing() -> None:
     """A key below 32 bytes is refused even where it got past the settings: RFC 7518 section 3.2."""
     short = Tokens(HOUR_S * 1000, Secret("secret"))
     with pytest.raises(jwt.InvalidKeyError):
         short.issue("ann", "ann")
     with pytest.raises(TokenInvalid):
-        await short.identify(signed(json.dumps(claims()).encode(), key="secret"))
+        short.identify(signed(json.dumps(claims()).encode(), key="secret"))
 
 
 @pytest.mark.gen_test

@@ -81,7 +81,7 @@ async def test_refresh_says_the_same_again(rest: RestServer) -> None:
     answer = await rest.call("POST", "/api/auth/refresh", teams=("red",))
     assert answer.status == 200
     assert (answer.json["userId"], answer.json["username"]) == ("ann", "Ann")
-    identity = await rest.tokens.identify(answer.json["token"])
+    identity = rest.tokens.identify(answer.json["token"])
     assert identity.viewer == Viewer("ann", ("red",))
     assert identity.expires_at == answer.json["expiresAt"]
 

@@ -161,6 +161,65 @@ async def test_who_comes_in_the_tick_of_a_change_is_told_once() -> None:
 
 
 @pytest.mark.gen_test
+async def test_a_state_that_is_read_before_it_is_published() -> None:
+    """Saved, and then read by who subscribes, it is news to the others, and to nobody twice."""
+    hub, task = new_hub(), running(10)
+    (other, other_wire, _), (comer, comer_wire, _) = open_line(), open_line()
+    newer = further(task, 50)
+    hub.publish(task)
+    await flushed()
+    for connection in (other, comer):
+        hub.subscribe(connection, task_topic(task.id))
+    hub.show(comer, [newer])
+    hub.publish(newer)  # now its writer comes to it
+    await flushed()
+    for wire in (other_wire, comer_wire):
+        assert [message["payload"]["progress"] for message in wire.messages()] == [50]
+
+
+@pytest.mark.gen_test
+async def test_the_newest_state_of_what_several_watch() -> None:
+    """Kept while there are two, while the task lives, and as new as what was told."""
+    hub, task = new_hub(), running(10)
+    first, second = open_line()[0], open_line()[0]
+    hub.subscribe(first, task_topic(task.id))
+    hub.show(first, [task])
+    assert hub.newest(task.id) is None
+    hub.subscribe(second, task_topic(task.id))
+    hub.show(second, [task])
+    assert hub.newest(task.id) is task
+    newer = further(task, 50)
+    hub.publish(newer)
+    assert hub.newest(task.id) is newer
+    hub.unsubscribe(first, task_topic(task.id))
+    assert hub.newest(task.id) is None
+    hub.subscribe(first, task_topic(task.id))
+    hub.show(first, [newer])
+    failure = Failure(FailureCode.GENERATION_FAILED, None, retryable=True)
+    hub.publish(newer.fail(failure, newer.seq + 10))
+    assert hub.newest(task.id) is None
+
+
+@pytest.mark.gen_test
+async def test_few_and_many_topics() -> None:
+    """A line hears what it subscribed, however many, and nothing of it is left when it is dropped."""
+    hub = new_hub()
+    connection, _, _ = open_line()
+    names = [task_topic(str(number)) for number in range(20)]
+    for count, name in enumerate(names, start=1):
+        hub.subscribe(connection, name)
+        hub.subscribe(connection, name)
+        assert hub.subscriptions == len(connection.topics) == count
+    for name in names[::2]:
+        hub.unsubscribe(connection, name)
+        hub.unsubscribe(connection, name)
+    assert [hub.hears(connection, name) for name in names] == [False, True] * 10
+    hub.drop(connection)
+    assert hub.subscriptions == len(connection.topics) == 0
+    assert not any(hub.hears(connection, name) for name in names)
+
+
+@pytest.mark.gen_test
 async def test_a_restored_lower_state_is_shown_to_who_asks() -> None:
     """The state behind subscribeSuccess comes from the store, also with a lower seq."""
     hub, task = new_hub(), running(10)
