@@ -155,16 +155,7 @@ class Hub:
 
     def publish(self, task: Task) -> None:
         """Tell the state to all who listen, unless they know one as new."""
-        for name in topics_of(task):
-            for seen in self._followers.get(name, ()):
-                if task.id not in seen or seen[task.id].seq < task.seq:
-                    seen[task.id] = task
-        if not self._is_news(task):
-            return
-        self._keep(task)
-        if not self._changed and self._round is None:
-            self._soon(self.flush)
-        self._changed[task.id] = task
+        self._tell(task)
 
     def show(self, connection: Connection, tasks: Sequence[Task]) -> None:
         """The tasks' current states to one connection, behind its `subscribeSuccess`.
@@ -174,15 +165,28 @@ class Hub:
         """
         self._serve_first(connection)
         for task in tasks:
-            self.publish(task)
+            self._tell(task, but=connection)
             self._keep(task)
             if task.id in self._changed:
                 self._shown.setdefault(task.id, {})[connection] = task.seq
         if tasks:
             now = self._now()
-            pushes = [self._push(task, now) for task in tasks]
+            pushes = [Push(task, self._presenter, now) for task in tasks]
             Delivery(pushes, {connection}).to([connection])
             self.pushes_sent += len(pushes)
+
+    def _tell(self, task: Task, but: Connection | None = None) -> None:
+        for name in topics_of(task):
+            for seen in self._followers.get(name, ()):
+                if task.id not in seen or seen[task.id].seq < task.seq:
+                    seen[task.id] = task
+        if not self._is_news(task):
+            return
+        self._keep(task)
+        if any(len(topic.listeners) > (but in topic.listeners) for topic in self._heard(task)):
+            if not self._changed and self._round is None:
+                self._soon(self.flush)
+            self._changed[task.id] = task
 
     def flush(self) -> None:
         """Send what has changed since the last time, a slice in each turn of the loop.
@@ -201,7 +205,7 @@ class Hub:
             if task.id in shown:
                 readers = readers - {c for c, seq in shown[task.id].items() if seq >= task.seq}
             if readers:
-                changes.append((self._push(task, now), readers))
+                changes.append((Push(task, self._presenter, now), readers))
         if changes:
             failpoint.reach("pushes_ready")
             self._round = Round(deliveries_of(changes), SLICE)
@@ -228,12 +232,12 @@ class Hub:
         if self._round is not None:
             self._round.serve(connection)
 
-    def _push(self, task: Task, now: int) -> Push:
-        return Push(task, self._presenter, now)
+    def _heard(self, task: Task) -> list[Topic]:
+        """Those of the task's topics to which somebody listens."""
+        return [self._topics[name] for name in topics_of(task) if name in self._topics]
 
     def _readers(self, task: Task) -> Set[Connection]:
-        topics = map(self._topics.get, topics_of(task))
-        found = [topic.listeners for topic in topics if topic is not None]
+        found = [topic.listeners for topic in self._heard(task)]
         return found[0] if len(found) == 1 else set().union(*found)
 
     def _keep(self, task: Task) -> None:

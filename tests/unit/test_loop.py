@@ -27,9 +27,13 @@ def test_a_crowd_is_heard_a_few_a_turn(loop: asyncio.AbstractEventLoop) -> None:
     heard: list[int] = []
     turns: list[int] = []
 
+    def hear(number: int, sock: socket.socket) -> None:
+        heard.append(number)
+        sock.recv(1)
+
     async def listen(sockets: list[socket.socket]) -> None:
         for number, sock in enumerate(sockets):
-            loop.add_reader(sock, lambda number, sock: heard.append(number) or sock.recv(1), number, sock)
+            loop.add_reader(sock, hear, number, sock)
         async with asyncio.timeout(20):
             while len(heard) < CROWD:
                 before = len(heard)
