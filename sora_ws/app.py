@@ -60,7 +60,7 @@ from sora_ws.push.sse import EventStreams
 from sora_ws.rest import RestContext, UnderWay, event_routes, log_request, routes, waiting_routes
 from sora_ws.rest.views import letter
 from sora_ws.retention import Limits, Retention
-from sora_ws.rhythm import Rhythm
+from sora_ws.rhythm import Rhythm, longest_wait_ms
 from sora_ws.service import VideoService
 from sora_ws.settings import Secret, Settings, WrongSetting
 from sora_ws.signatures import Signer, Verifier, new_secret
@@ -222,6 +222,7 @@ class App:
         media = FileMedia(self.settings.state_dir / "media")
         await media.sweep()
         self._keep_room(store, media)
+        await self._bring_forward(store)
 
         provider = await self._provider()
         postman = await self._callbacks(store, presenter)
@@ -245,6 +246,15 @@ class App:
             metrics=lambda: self._metrics.page(store),
         )
         await self._serve(context, hub)
+
+    async def _bring_forward(self, store: Store) -> None:
+        """Behind a clock that was set back, tasks would wait until their old time."""
+        now = self._clock()
+        brought = await store.bring_forward(now + longest_wait_ms(self.settings.sora_poll_interval), now)
+        if brought:
+            log.warning(
+                "the clock was set back: %d tasks are due now", brought, extra={"action": "clock_back"}
+            )
 
     def _tasks(
         self, store: Store, media: MediaStore, provider: LimitedVideos, hub: Hub, postman: Postman

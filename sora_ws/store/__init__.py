@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from sora_ws.callbacks import Callback
 from sora_ws.task import State, Status, Task, Watch
 
-DEADLINE_SECONDS: Final = 5.0  # of every call but `open`
+DEADLINE_SECONDS: Final = 4.0  # of every call but `open`; a request that fails by it is answered within 5
 
 
 class StoreError(Exception):
@@ -132,6 +132,13 @@ class TaskStore(Protocol):
 
     async def due(self, until: int, limit: int) -> Sequence[Task]:
         """Live tasks with `next_look_at` <= `until`, the longest due first."""
+        ...
+
+    async def bring_forward(self, later_than: int, to: int) -> int:
+        """Let live tasks with `next_look_at` > `later_than` be due at `to` instead; how many.
+
+        For a start behind a clock that was set back: they would wait until their old time.
+        """
         ...
 
     async def find_by_job(self, job_id: str) -> Task | None:

@@ -192,6 +192,12 @@ class MongoStore:
         wanted = {"live": True, "watch.nextLookAt": {"$lte": until}}
         return await self._tasks(wanted, LONGEST_DUE_FIRST, limit)
 
+    async def bring_forward(self, later_than: int, to: int) -> int:
+        async with self._database() as database:
+            later = {"live": True, "watch.nextLookAt": {"$gt": later_than}}
+            result = await database.tasks.update_many(later, {"$set": {"watch.nextLookAt": to}})
+        return int(result.modified_count)
+
     async def find_by_job(self, job_id: str) -> Task | None:
         return await self._task({"jobId": job_id, "live": True})
 

@@ -189,6 +189,11 @@ class SqliteStore:
             "WHERE live = 1 AND next_look_at <= ? ORDER BY next_look_at, id LIMIT ?", until, limit
         )
 
+    async def bring_forward(self, later_than: int, to: int) -> int:
+        update = """UPDATE tasks SET watch = json_set(watch, '$.nextLookAt', ?)
+            WHERE live = 1 AND next_look_at > ? RETURNING id"""
+        return len(await self._write(update, to, later_than))
+
     async def find_by_job(self, job_id: str) -> Task | None:
         tasks = await self._tasks("WHERE document ->> '$.jobId' = ? AND live = 1 LIMIT 1", job_id)
         return tasks[0] if tasks else None

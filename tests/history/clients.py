@@ -63,7 +63,8 @@ class Clients:
         self._lines = itertools.count(1)
         self._count = itertools.count(1)
         self._live: dict[str, str] = {}  # the owner by task
-        self.answers: list[tuple[float, int | None, float]] = []  # to creates: at, status, seconds it took
+        self.answers: list[tuple[float, int | None, float]] = []  # to creates: when sent, status, seconds
+        self.tasks: set[str] = set()  # that were accepted
         self._watchers = [Watcher(user, by_room) for user in self._tokens for by_room in (True, False)]
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -90,8 +91,8 @@ class Clients:
 
     @property
     def accepted(self) -> int:
-        """How many 202 there were."""
-        return sum(status == 202 for _, status, _ in self.answers)
+        """How many tasks."""
+        return len(self.tasks)
 
     def settle(self) -> None:
         """Returns when every task has ended and all who watch have heard so, or could have long ago."""
@@ -215,6 +216,8 @@ class Clients:
         self._journal.write("answered", user=user, prompt=prompt, status=status, took_s=took, videoId=task)
         self.answers.append((began, status, took))
         assert status == 202 or status in LATER, (status, body)
+        if task is not None:
+            self.tasks.add(task)
         return task
 
     async def _tell_watchers(self, user: str, task: str, asked_at: float) -> None:

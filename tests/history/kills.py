@@ -26,7 +26,7 @@ from tests.mongod import running_mongod
 
 FAILPOINT: Final = "SORA_WS_FAILPOINT"
 TASKS: Final = 2  # that are created in each life
-LIFE_S: Final = (0.3, 2.5)  # of a server that is killed at random, its start included
+LIFE_S: Final = (0.3, 2.0)  # of a server that is killed at random, its start included
 REST_EVERY: Final = 20  # kills, after which all that was left behind is finished
 
 
@@ -37,7 +37,7 @@ def die_at_each_step(
 
     What one life leaves behind, the next has taken up when it dies itself.
     """
-    with a_run(folder, reset_every=2, started=False, DATABASE_URL=database_url) as run:
+    with a_run(folder, {"DATABASE_URL": database_url}, reset_every=2, started=False) as run:
         run.clients.start()
         for step in steps:
             _die_at(step, run)
@@ -47,7 +47,7 @@ def die_at_each_step(
 
 def die_at_random(folder: Path, database_url: str, kills: int, chance: random.Random) -> list[Violation]:
     """One history in which the server is killed so often, at any moment, tasks being created all the time."""
-    with a_run(folder, reset_every=5, started=False, DATABASE_URL=database_url) as run:
+    with a_run(folder, {"DATABASE_URL": database_url}, reset_every=5, started=False) as run:
         run.clients.start()
         for kill in range(kills):
             if kill % REST_EVERY == REST_EVERY - 1:

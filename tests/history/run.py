@@ -5,11 +5,12 @@ from __future__ import annotations
 import http.client
 import itertools
 import signal
+import statistics
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,9 @@ class Run:
 
 
 @contextmanager
-def a_run(folder: Path, *, reset_every: int = 0, started: bool = True, **settings: str) -> Iterator[Run]:
+def a_run(
+    folder: Path, settings: Mapping[str, str] | None = None, *, reset_every: int = 0, started: bool = True
+) -> Iterator[Run]:
     """A history of its own, over SQLite where no DATABASE_URL is among the settings.
 
     `reset_every`: of the provider's creates, how many make a job and break off.
@@ -83,8 +86,8 @@ def a_run(folder: Path, *, reset_every: int = 0, started: bool = True, **setting
         stack.callback(provider.kill)
         assert provider.stdout is not None
         assert provider.stdout.readline() == "ready\n"
-        settings = QUICK | {"SORA_API_BASE_URL": f"http://127.0.0.1:{port}/v1"} | settings
-        server = Server(folder / "state", settings)
+        provided = {"SORA_API_BASE_URL": f"http://127.0.0.1:{port}/v1"}
+        server = Server(folder / "state", QUICK | provided | dict(settings or {}))
         server.state.mkdir()
         (server.state / "signed-in-before").touch()  # its users have tokens, and nobody reads a password
         stack.callback(server.kill)
@@ -99,7 +102,7 @@ def a_run(folder: Path, *, reset_every: int = 0, started: bool = True, **setting
 
 
 class Lag:
-    """How long a server takes for an answer that needs nothing but its loop; worst first in `worst_ms`."""
+    """How long a server takes for an answer that needs nothing but its loop."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -118,6 +121,10 @@ class Lag:
     @property
     def worst_ms(self) -> float:
         return max(self.took_ms, default=0.0)
+
+    @property
+    def usual_ms(self) -> float:
+        return statistics.median(self.took_ms)
 
     def _probe(self) -> None:
         line = http.client.HTTPConnection("127.0.0.1", self._port, timeout=GUARD_S)

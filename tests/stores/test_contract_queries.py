@@ -216,3 +216,18 @@ async def test_the_live_are_counted_by_state(store: Store) -> None:
     for task in (a_task(), a_task(), rendering(a_task()), completed(a_task()), failed(a_task())):
         await store.insert(task)
     assert await store.count_by_state() == {State.SUBMITTING: 2, State.RENDERING: 1}
+
+
+@pytest.mark.gen_test
+async def test_looks_far_away_are_brought_forward(store: Store) -> None:
+    """Those of live tasks beyond the limit are due at the given time; nothing else of them changes."""
+    near, far, farther = (a_task(due=NOW + after) for after in (10, 11, 3_600_000))
+    ended = completed(a_task(due=NOW + 3_600_000))
+    far = replace(far, watch=replace(far.watch, looks=3, errors=1))
+    await insert_shuffled(store, [near, far, farther, ended])
+    assert await store.bring_forward(later_than=NOW + 10, to=NOW) == 2
+    due = [replace(task, watch=replace(task.watch, next_look_at=NOW)) for task in (far, farther)]
+    assert sorted(ids(await store.due(NOW, 10))) == sorted(ids(due))
+    for task in (near, *due, ended):
+        assert await store.find(task.id) == task
+    assert await store.bring_forward(later_than=NOW + 10, to=NOW) == 0
