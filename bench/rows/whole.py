@@ -20,7 +20,7 @@ from bench.rows.bursts import Cost, burst
 from bench.scale import Scale
 
 GOAL: Final = "messages: ≥ 2 × limit, ≥ 3 × node"
-OWNER: Final = "owner"
+OWNER: Final = "who-asks"
 BEGIN_GUARD_S: Final = 30.0
 PAUSE_S: Final = 0.3  # then the server asks again how the jobs are, and the provider keeps it waiting
 
