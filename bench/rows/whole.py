@@ -22,7 +22,8 @@ from bench.scale import Scale
 GOAL: Final = "messages: ≥ 2 × limit, ≥ 3 × node"
 OWNER: Final = "who-asks"
 BEGIN_GUARD_S: Final = 30.0
-PAUSE_S: Final = 0.3  # then the server asks again how the jobs are, and the provider keeps it waiting
+POLL_MS: Final = 1_000
+PAUSE_S: Final = 1.5  # then every job is due: as many looks as may be under way wait at the provider
 
 
 def measure(bench: Bench, scale: Scale, who: Sequence[str]) -> Rounds:
@@ -57,8 +58,8 @@ class _Whole:
             name,
             tasks=0,
             SORA_API_BASE_URL=address,
-            SORA_POLL_MIN_INTERVAL="50",
-            SORA_POLL_INTERVAL="100",
+            SORA_POLL_MIN_INTERVAL=str(POLL_MS),
+            SORA_POLL_INTERVAL=str(POLL_MS),
         )
         self._begin()
         self._readers: Readers = bench.readers(self._server, scale.readers, tasks=scale.tasks)

@@ -2,8 +2,8 @@
 
 A row holds the document of `documents.py` as JSON; what queries look for are columns generated
 from it. A task's `watch` stands beside: it changes most often and alone, and then leaves most
-indexes as they are. Every call is one statement and so its own transaction, whatever becomes of
-its caller.
+indexes as they are. Every call is one statement, which is done or not done whatever becomes of its
+caller.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import asyncio
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import aiosqlite
 import msgspec
@@ -34,6 +35,7 @@ from sora_ws.store import (
 from sora_ws.task import LIVE, State, Task, Watch
 
 LOCK_WAIT_S: Final = 1.5  # nothing breaks it off, and a stop waits for it
+COMMIT_MAX: Final = 100  # statements in one transaction, some ms of the file's lock
 
 SCHEMA: Final = """
 BEGIN IMMEDIATE;
@@ -89,14 +91,14 @@ class SqliteStore:
         self._path = path
         self._deadline = deadline
         self._reader: _Line | None = None
-        self._writer: _Line | None = None
+        self._writer: _Writer | None = None
 
     async def open(self) -> None:
         await self.close()
         try:
             with _driver_errors():
                 await asyncio.to_thread(self._make_file)
-            self._writer = await _Line.connect(self._path, self._deadline)
+            self._writer = await _Writer.connect(self._path, self._deadline)
             await self._prepare(self._writer)
             self._reader = await _Line.connect(self._path, self._deadline)
         except (OSError, StoreFull, StoreUnavailable) as error:
@@ -302,7 +304,7 @@ class _Line:
         self._closed = False
 
     @classmethod
-    async def connect(cls, path: Path, deadline: float) -> _Line:
+    async def connect(cls, path: Path, deadline: float) -> Self:
         with _driver_errors():
             async with asyncio.timeout(deadline):
                 # Another process's lock is waited for no longer than half of it, so that the
@@ -341,6 +343,92 @@ class _Line:
         if self._closed:
             raise StoreUnavailable("the database was closed")
         return await call(*arguments)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Statement:
+    sql: str
+    values: Sequence[Any]
+    outcome: asyncio.Future[Sequence[Any]]
+
+
+_Outcome = Sequence[Any] | Exception
+
+
+class _Writer(_Line):
+    """The connection that writes: what comes while the disk is waited for is committed together.
+
+    A commit takes some ms, and a few turns of the loop, which are long while thousands are told a
+    change: one by one, a hundred jobs that move on at once would be stored one a turn and told one by
+    one. Committed together they are told together.
+    """
+
+    def __init__(self, connection: aiosqlite.Connection, deadline: float) -> None:
+        super().__init__(connection, deadline)
+        self._waiting: list[_Statement] = []
+        self._committing: asyncio.Task[None] | None = None
+
+    async def run(self, sql: str, *values: Any) -> Sequence[Any]:
+        statement = _Statement(sql, values, asyncio.get_running_loop().create_future())
+        self._waiting.append(statement)
+        if self._committing is None:
+            self._committing = asyncio.create_task(self._commit())
+        with _driver_errors():
+            async with asyncio.timeout(self._deadline):
+                return await statement.outcome
+
+    async def _commit(self) -> None:
+        try:
+            while self._waiting:
+                async with self._turn:
+                    # Whoever has given up meanwhile leaves nothing behind.
+                    batch = [each for each in self._waiting[:COMMIT_MAX] if not each.outcome.done()]
+                    del self._waiting[:COMMIT_MAX]
+                    await self._run_all(batch)
+        finally:
+            self._committing = None
+
+    async def _run_all(self, batch: Sequence[_Statement]) -> None:
+        outcomes: Sequence[_Outcome]
+        try:
+            outcomes = await self._outcomes(batch)
+        except (sqlite3.Error, StoreError, ValueError, OverflowError) as error:
+            outcomes = [error] * len(batch)
+        for each, outcome in zip(batch, outcomes, strict=True):
+            if each.outcome.done():
+                continue
+            if isinstance(outcome, Exception):
+                each.outcome.set_exception(outcome)
+            else:
+                each.outcome.set_result(outcome)
+
+    async def _outcomes(self, batch: Sequence[_Statement]) -> Sequence[_Outcome]:
+        if len(batch) == 1:
+            [alone] = batch
+            return [await self._begin(self._connection.execute_fetchall, alone.sql, alone.values)]
+        # Private: the one way to run several statements in its thread with nothing in between.
+        outcomes: Sequence[_Outcome] = await self._begin(self._connection._execute, self._committed, batch)
+        return outcomes
+
+    def _committed(self, batch: Sequence[_Statement]) -> Sequence[_Outcome]:
+        """In its thread: all in one transaction, so that what a full disk says is said to all."""
+        connection = self._connection._conn
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            outcomes = [_outcome(connection, each.sql, each.values) for each in batch]
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        return outcomes
+
+
+def _outcome(connection: sqlite3.Connection, sql: str, values: Sequence[Any]) -> _Outcome:
+    """Its rows, or what is wrong with this statement alone and leaves the transaction as it is."""
+    try:
+        return connection.execute(sql, values).fetchall()
+    except (sqlite3.IntegrityError, sqlite3.ProgrammingError, ValueError, OverflowError) as error:
+        return error
 
 
 def _opened(line: _Line | None) -> _Line:

@@ -11,13 +11,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from sora_ws.store import NewerFormat, StoreFull, StoreUnavailable
-from sora_ws.store.sqlite import SqliteStore
-from sora_ws.task import Order, Task
+from sora_ws.store import NewerFormat, StoreError, StoreFull, StoreUnavailable
+from sora_ws.store.sqlite import COMMIT_MAX, SqliteStore
+from sora_ws.task import Order, Task, Watch
 from tests.services import missing
 from tests.stores.conftest import SqliteDatabase
 from tests.stores.tasks import NOW, a_task
@@ -131,6 +132,29 @@ async def test_writes_that_gave_up_are_not_made_later(sqlite_database: SqliteDat
 
 
 @pytest.mark.gen_test(timeout=30)
+async def test_writes_at_the_same_time_have_each_an_outcome_of_its_own(
+    sqlite_database: SqliteDatabase,
+) -> None:
+    """Committed together, a double and what can't be stored fail alone; who gave up leaves nothing behind."""
+    store = SqliteStore(sqlite_database.path)
+    await store.open()
+    tasks = [a_task(at=NOW + n) for n in range(250)]
+    await store.insert(tasks[0])  # so that the next one is a double
+    gives_up = asyncio.ensure_future(store.insert(a_task(at=NOW - 1)))
+    too_large = replace(a_task(), watch=Watch(2**70))
+    writes = asyncio.gather(*(store.insert(task) for task in (*tasks, too_large)), return_exceptions=True)
+    await asyncio.sleep(0)
+    gives_up.cancel()
+    double, *fine, unstorable = await writes
+    found = await store.live()
+    await store.close()
+    assert isinstance(double, StoreError)
+    assert isinstance(unstorable, ValueError)
+    assert set(fine) == {None}
+    assert found == tasks
+
+
+@pytest.mark.gen_test(timeout=30)
 async def test_a_store_opens_when_the_lock_is_gone(sqlite_database: SqliteDatabase) -> None:
     """A locked file can't be opened, and later it can, by the same store."""
     store = SqliteStore(sqlite_database.path, deadline=IMPATIENT)
@@ -148,7 +172,7 @@ async def test_calls_at_the_close_end_at_once(sqlite_database: SqliteDatabase) -
     """What has begun ends, what waits is told that the store is closed."""
     store = SqliteStore(sqlite_database.path)
     await store.open()
-    inserts = [asyncio.ensure_future(store.insert(a_task())) for _ in range(10)]
+    inserts = [asyncio.ensure_future(store.insert(a_task())) for _ in range(10 * COMMIT_MAX)]
     await asyncio.wait(inserts, return_when=asyncio.FIRST_COMPLETED)
     await store.close()
     outcomes = await asyncio.gather(*inserts, return_exceptions=True)
@@ -276,7 +300,7 @@ async def test_a_path_without_a_database_is_unavailable(
 FORGETFUL = """
 import asyncio, sys
 from pathlib import Path
-from sora_ws.store.sqlite import SqliteStore
+from sora_ws.store.sqlite import COMMIT_MAX, SqliteStore
 
 async def main():
     global store
