@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 ASK_EVERY_MS: Final = 1_000
 AT_ONCE_TO_A_HOST: Final = 4  # a receiver that hangs holds no more than these up
+AT_ONCE_OF_A_USER: Final = 32  # who has a domain has any number of hosts
 
 
 class Postman:
@@ -47,6 +48,7 @@ class Postman:
         self._now = clock
         self._beat = PeriodicCallback(self.nudge, ASK_EVERY_MS)
         self._hosts: Counter[str] = Counter()  # of the attempts under way
+        self._users: Counter[str] = Counter()
         self._running: set[asyncio.Task[None]] = set()
         self._is_wanted = False
         self._is_asking = False
@@ -84,8 +86,9 @@ class Postman:
     async def _begin_due(self) -> None:
         """Begin what is due, as far as there is room. Raises StoreError."""
         while (room := AT_ONCE - self._hosts.total()) > 0:
-            busy = {host for host, count in self._hosts.items() if count >= AT_ONCE_TO_A_HOST}
-            due = await self._store.due_callbacks(self._now(), room, but_not_to=busy)
+            hosts = [host for host, count in self._hosts.items() if count >= AT_ONCE_TO_A_HOST]
+            users = [user for user, count in self._users.items() if count >= AT_ONCE_OF_A_USER]
+            due = await self._store.due_callbacks(self._now(), room, but_not_to=hosts, but_not_of=users)
             for task in due:
                 await self._begin(task)
             if len(due) < room:
@@ -93,7 +96,7 @@ class Postman:
 
     async def _begin(self, task: Task) -> None:
         callback = task.callback
-        if callback is None or self._hosts[callback.host] >= AT_ONCE_TO_A_HOST:
+        if callback is None or not self._has_room(task.user_id, callback.host):
             return
         begun = callback.begun(self._now())
         try:
@@ -101,13 +104,18 @@ class Postman:
         except Stale:  # another instance has it, or the task is gone
             return
         self._hosts[begun.host] += 1
+        self._users[task.user_id] += 1
         self._start(self._attempt(task, begun))
+
+    def _has_room(self, user: str, host: str) -> bool:
+        return self._hosts[host] < AT_ONCE_TO_A_HOST and self._users[user] < AT_ONCE_OF_A_USER
 
     async def _attempt(self, task: Task, begun: Callback) -> None:
         try:
             after = await self._sent(task, begun)
         finally:
             self._hosts -= Counter((begun.host,))
+            self._users -= Counter((task.user_id,))
             self.nudge()
         log.info(
             "callback of task %s to %s, attempt %d: %s",

@@ -146,9 +146,12 @@ class TaskStore(Protocol):
         ...
 
     async def due_callbacks(
-        self, until: int, limit: int, *, but_not_to: Collection[str] = ()
+        self, until: int, limit: int, *, but_not_to: Collection[str] = (), but_not_of: Collection[str] = ()
     ) -> Sequence[Task]:
-        """Tasks whose callback's `due_at` is <= `until`, the longest due first; none to these hosts."""
+        """Tasks whose callback's `due_at` is <= `until`, the longest due first.
+
+        None to these hosts, and none of these users.
+        """
         ...
 
     async def save_callback(self, task_id: str, callback: Callback, over_revision: int) -> None:

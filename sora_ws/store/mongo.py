@@ -70,7 +70,7 @@ TASK_INDEXES: Final = (
     ),
     IndexModel({"jobId": 1}, name="live_tasks_by_job", partialFilterExpression={"live": True}),
     IndexModel(
-        LONGEST_DUE_CALLBACK_FIRST | {"callback.host": 1},
+        LONGEST_DUE_CALLBACK_FIRST | {"callback.host": 1, "userId": 1},
         name="due_callbacks",
         partialFilterExpression={"callback.dueAt": {"$gt": 0}},
     ),
@@ -202,9 +202,13 @@ class MongoStore:
         return await self._task({"jobId": job_id, "live": True})
 
     async def due_callbacks(
-        self, until: int, limit: int, *, but_not_to: Collection[str] = ()
+        self, until: int, limit: int, *, but_not_to: Collection[str] = (), but_not_of: Collection[str] = ()
     ) -> Sequence[Task]:
-        wanted = {"callback.dueAt": {"$gt": 0, "$lte": until}, "callback.host": {"$nin": [*but_not_to]}}
+        wanted = {
+            "callback.dueAt": {"$gt": 0, "$lte": until},
+            "callback.host": {"$nin": [*but_not_to]},
+            "userId": {"$nin": [*but_not_of]},
+        }
         return await self._tasks(wanted, LONGEST_DUE_CALLBACK_FIRST, limit)
 
     async def save_callback(self, task_id: str, callback: Callback, over_revision: int) -> None:

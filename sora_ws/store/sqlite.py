@@ -67,7 +67,7 @@ CREATE INDEX IF NOT EXISTS ended_tasks_of_user ON tasks (live, user_id, seq, id)
 CREATE INDEX IF NOT EXISTS due_tasks ON tasks (live, next_look_at, id) WHERE live = 1;
 CREATE INDEX IF NOT EXISTS live_tasks_by_job ON tasks (document ->> '$.jobId') WHERE live = 1;
 CREATE INDEX IF NOT EXISTS due_callbacks
-    ON tasks (document ->> '$.callback.dueAt', id, document ->> '$.callback.host')
+    ON tasks (document ->> '$.callback.dueAt', id, document ->> '$.callback.host', user_id)
     WHERE document ->> '$.callback.dueAt' IS NOT NULL;
 CREATE TABLE IF NOT EXISTS users (
     name TEXT PRIMARY KEY,
@@ -201,15 +201,16 @@ class SqliteStore:
         return tasks[0] if tasks else None
 
     async def due_callbacks(
-        self, until: int, limit: int, *, but_not_to: Collection[str] = ()
+        self, until: int, limit: int, *, but_not_to: Collection[str] = (), but_not_of: Collection[str] = ()
     ) -> Sequence[Task]:
-        places = ", ".join("?" * len(but_not_to))
         return await self._tasks(
             f"""WHERE document ->> '$.callback.dueAt' <= ?
-                AND document ->> '$.callback.host' NOT IN ({places})
+                AND document ->> '$.callback.host' NOT IN ({_places(but_not_to)})
+                AND user_id NOT IN ({_places(but_not_of)})
                 ORDER BY document ->> '$.callback.dueAt', id LIMIT ?""",
             until,
             *but_not_to,
+            *but_not_of,
             limit,
         )
 
@@ -467,6 +468,10 @@ def _where(page: Page) -> tuple[str, Sequence[str | int]]:
         terms.append("(created_at, id) < (?, ?)")
         values = (*values, *page.before)
     return " AND ".join(terms), values
+
+
+def _places(values: Collection[str]) -> str:
+    return ", ".join("?" * len(values))
 
 
 def _parts(task: Task) -> tuple[str, str]:

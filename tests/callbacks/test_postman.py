@@ -16,7 +16,7 @@ from sora_ws.callbacks import RETRY_MS, Callback, Delivery, message_id
 from sora_ws.clock import Clock
 from sora_ws.delivery import Sender
 from sora_ws.media import Links
-from sora_ws.postman import AT_ONCE_TO_A_HOST, Postman
+from sora_ws.postman import AT_ONCE_OF_A_USER, AT_ONCE_TO_A_HOST, Postman
 from sora_ws.push.messages import Presenter
 from sora_ws.rest.views import letter
 from sora_ws.rhythm import Rhythm
@@ -45,9 +45,9 @@ async def a_postman(store: Store, attempt_s: float = 15) -> AsyncIterator[Postma
         sender.close()
 
 
-async def an_end(store: Store, url: str, host: str = "127.0.0.1") -> Task:
+async def an_end(store: Store, url: str, host: str = "127.0.0.1", user: str = "ann") -> Task:
     """A stored task that has ended and is to be told to this address."""
-    task = completed(a_task(at=clock(), callback=Callback(url, host)))
+    task = completed(a_task(user=user, at=clock(), callback=Callback(url, host)))
     task = replace(task, callback=Callback(url, host).due(clock()))
     await store.insert(task)
     return task
@@ -122,6 +122,18 @@ async def test_a_receiver_that_hangs_holds_no_other_up(store: Store, receiver: R
         await until(store, behind, lambda found: found.state is Delivery.DELIVERED)
         messages = await receiver.received(AT_ONCE_TO_A_HOST + 1)
     assert Counter(message["path"] for message in messages) == {"/hang": AT_ONCE_TO_A_HOST, "/204": 1}
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_user_of_many_hosts_holds_no_other_up(store: Store, receiver: Receiver) -> None:
+    """Whoever has a domain has any number of names that hang."""
+    for number in range(80):
+        await an_end(store, f"{receiver.url}/hang", f"{number}.eve.example", "eve")
+    behind = await an_end(store, f"{receiver.url}/204")
+    async with a_postman(store):
+        await until(store, behind, lambda found: found.state is Delivery.DELIVERED)
+        messages = await receiver.received(AT_ONCE_OF_A_USER + 1)
+    assert Counter(message["path"] for message in messages) == {"/hang": AT_ONCE_OF_A_USER, "/204": 1}
 
 
 @pytest.mark.gen_test(timeout=60)

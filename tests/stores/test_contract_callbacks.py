@@ -12,9 +12,9 @@ from sora_ws.task import Task
 from tests.stores.tasks import A_CALLBACK, NOW, a_task, failed, rendering
 
 
-def told_to(host: str, *, at: int = NOW) -> Task:
+def told_to(host: str, *, user: str = "ann", at: int = NOW) -> Task:
     """A task that has ended, whose end is due to be told since `at`."""
-    task = failed(a_task(callback=Callback(f"https://{host}/", host)))
+    task = failed(a_task(user=user, callback=Callback(f"https://{host}/", host)))
     assert task.callback is not None
     return replace(task, callback=replace(task.callback, due_at=at))
 
@@ -57,6 +57,17 @@ async def test_hosts_can_be_passed_over(store: Store) -> None:
         await store.insert(task)
     assert await store.due_callbacks(NOW + 9, 2, but_not_to={"slow.example"}) == [other, third]
     assert await store.due_callbacks(NOW + 9, 2, but_not_to={"slow.example", "b.example"}) == [third]
+
+
+@pytest.mark.gen_test
+async def test_users_can_be_passed_over(store: Store) -> None:
+    """Whatever hosts theirs go to."""
+    tasks = [told_to(f"{n}.example", user="eve", at=NOW + n) for n in range(5)]
+    anns, bobs = told_to("a.example", at=NOW + 8), told_to("b.example", user="bob", at=NOW + 9)
+    for task in (*tasks, anns, bobs):
+        await store.insert(task)
+    assert await store.due_callbacks(NOW + 9, 2, but_not_of={"eve"}) == [anns, bobs]
+    assert await store.due_callbacks(NOW + 9, 2, but_not_of={"eve"}, but_not_to={"a.example"}) == [bobs]
 
 
 @pytest.mark.gen_test

@@ -69,8 +69,8 @@ QUERIES: dict[str, tuple[Callable[[Store], Awaitable[Any]], set[str]]] = {
     "find_by_key": (lambda store: store.find_by_key("ann", "key"), {"tasks_by_key"}),
     "find_by_job": (lambda store: store.find_by_job("job-1"), {"live_tasks_by_job"}),
     "due_callbacks": (lambda store: store.due_callbacks(NOW + 9, 64), {"due_callbacks"}),
-    "due_callbacks but not to some hosts": (
-        lambda store: store.due_callbacks(NOW + 9, 64, but_not_to=["a.example", "b.example"]),
+    "due_callbacks of the others": (
+        lambda store: store.due_callbacks(NOW + 9, 64, but_not_to=["a.example"], but_not_of=["bob", "eve"]),
         {"due_callbacks"},
     ),
     "save_callback": (save_callback, PRIMARY_KEYS),
