@@ -32,10 +32,13 @@ memory, open files) have the usual names of prometheus-client, `process_…`.
 TAIL: Final = """
 `call` is `look`, `check`, `create`, `download` or `delete`. `outcome` is `answered`, `missing` (no such job),
 `refused`, `no content`, `unknown` (a create of which perhaps a job came), `limited` (it asks for time, as by
-429), `operator` (a wrong key, say), `unavailable`, `held` (nothing was sent) or `broken off`.
+429), `operator` (a wrong key, say), `unavailable`, `held` (nothing was sent) or `broken off`; of a callback
+`delivered`, `failed` (it is tried again) or `given up`; of a webhook `taken`, `known` (it came before) or
+`refused` (a wrong signature).
 
 Worth an alarm: `sora_ws_provider_needs_operator` is 1; `sora_ws_provider_breaker_open` is 1 for minutes;
-`sora_ws_store_up` is 0; `sora_ws_tasks_live{state="submitting"}` only rises; more than a few in a hundred of
+`sora_ws_store_up` is 0; `sora_ws_webhooks_total{outcome="refused"}` rises, as by a changed secret;
+`sora_ws_tasks_live{state="submitting"}` only rises; more than a few in a hundred of
 `sora_ws_loop_lag_seconds` above 0.1.
 """
 

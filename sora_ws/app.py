@@ -33,6 +33,8 @@ from sora_ws.media import FileMedia, Links, MediaStore
 from sora_ws.metrics import (
     AUTHENTICATED,
     BREAKER_OPEN,
+    CALLBACKS,
+    CALLBACKS_UNDER_WAY,
     CLOSED,
     CONFLATED,
     CONNECTIONS,
@@ -41,6 +43,7 @@ from sora_ws.metrics import (
     NEEDS_OPERATOR,
     SLOW,
     SUBSCRIPTIONS,
+    WEBHOOKS,
     Metrics,
 )
 from sora_ws.poller import Poller
@@ -296,8 +299,11 @@ class App:
         """What takes the provider's word, None where no secret says who that is."""
         secrets = self.settings.sora_webhook_secret
         if not secrets or self._poller is None:
+            self._metrics.tell(WEBHOOKS, dict)
             return None
-        return Webhooks(Verifier(secrets), self._poller.look_now)
+        webhooks = Webhooks(Verifier(secrets), self._poller.look_now)
+        self._metrics.tell(WEBHOOKS, lambda: webhooks.outcomes)
+        return webhooks
 
     async def _callbacks(self, store: Store, presenter: Presenter) -> Postman:
         """What tells ends to the addresses that asked for it, started."""
@@ -371,6 +377,9 @@ class App:
         tell(BREAKER_OPEN, lambda: limiter.is_open)
         tell(HELD, lambda: limiter.held_s)
         tell(NEEDS_OPERATOR, lambda: provider.needs_operator)
+        if (postman := self._postman) is not None:
+            tell(CALLBACKS, lambda: postman.outcomes)
+            tell(CALLBACKS_UNDER_WAY, lambda: postman.under_way)
         if (lines := self._lines) is not None:
             tell(CONNECTIONS, lambda: lines.connected)
             tell(AUTHENTICATED, lambda: lines.authenticated)

@@ -70,6 +70,13 @@ STORE_FAILURES: Final = Figure(
     "sora_ws_store_failures_total", "counter", "Calls of the database that failed, by the error", ("error",)
 )
 STORE_UP: Final = Figure("sora_ws_store_up", "gauge", "1 where the database answered this very request")
+CALLBACKS: Final = Figure(
+    "sora_ws_callbacks_total", "counter", "Attempts to tell an end, by what became of them", ("outcome",)
+)
+CALLBACKS_UNDER_WAY: Final = Figure("sora_ws_callbacks_under_way", "gauge", "Those that wait for an answer")
+WEBHOOKS: Final = Figure(
+    "sora_ws_webhooks_total", "counter", "Messages to /webhooks/sora, by what became of them", ("outcome",)
+)
 CONNECTIONS: Final = Figure("sora_ws_connections", "gauge", "Open WebSocket connections")
 AUTHENTICATED: Final = Figure("sora_ws_connections_authenticated", "gauge", "Those that said who they are")
 SLOW: Final = Figure("sora_ws_connections_stalled", "gauge", "Those whose socket takes nothing just now")
@@ -96,6 +103,9 @@ FIGURES: Final = (
     STORE_SECONDS,
     STORE_FAILURES,
     STORE_UP,
+    CALLBACKS,
+    CALLBACKS_UNDER_WAY,
+    WEBHOOKS,
     CONNECTIONS,
     AUTHENTICATED,
     SLOW,

@@ -17,7 +17,7 @@ from typing import Final
 
 from tornado.ioloop import PeriodicCallback
 
-from sora_ws.callbacks import Callback, message_id
+from sora_ws.callbacks import Callback, Delivery, message_id
 from sora_ws.delivery import AT_ONCE, NotDelivered, Sender
 from sora_ws.signatures import Signer
 from sora_ws.store import Stale, StoreError, TaskStore
@@ -30,8 +30,18 @@ AT_ONCE_TO_A_HOST: Final = 4  # a receiver that hangs holds no more than these u
 AT_ONCE_OF_A_USER: Final = 32  # who has a domain has any number of hosts
 
 
+OUTCOMES: Final = {
+    Delivery.DELIVERED: "delivered",
+    Delivery.PENDING: "failed",
+    Delivery.FAILED: "given up",
+}
+
+
 class Postman:
-    """Sends each due callback; `letter` makes an ended task into the message's body."""
+    """Sends each due callback; `letter` makes an ended task into the message's body.
+
+    `outcomes` counts the attempts by what became of them.
+    """
 
     def __init__(
         self,
@@ -46,12 +56,18 @@ class Postman:
         self._signer = signer
         self._letter = letter
         self._now = clock
+        self.outcomes: Counter[str] = Counter()
         self._beat = PeriodicCallback(self.nudge, ASK_EVERY_MS)
         self._hosts: Counter[str] = Counter()  # of the attempts under way
         self._users: Counter[str] = Counter()
         self._running: set[asyncio.Task[None]] = set()
         self._is_wanted = False
         self._is_asking = False
+
+    @property
+    def under_way(self) -> int:
+        """Attempts that wait for an answer."""
+        return self._hosts.total()
 
     def start(self) -> None:
         """Begin with whatever the store holds."""
@@ -85,7 +101,7 @@ class Postman:
 
     async def _begin_due(self) -> None:
         """Begin what is due, as far as there is room. Raises StoreError."""
-        while (room := AT_ONCE - self._hosts.total()) > 0:
+        while (room := AT_ONCE - self.under_way) > 0:
             hosts = [host for host, count in self._hosts.items() if count >= AT_ONCE_TO_A_HOST]
             users = [user for user, count in self._users.items() if count >= AT_ONCE_OF_A_USER]
             due = await self._store.due_callbacks(self._now(), room, but_not_to=hosts, but_not_of=users)
@@ -117,6 +133,7 @@ class Postman:
             self._hosts -= Counter((begun.host,))
             self._users -= Counter((task.user_id,))
             self.nudge()
+        self.outcomes[OUTCOMES[after.state]] += 1
         log.info(
             "callback of task %s to %s, attempt %d: %s",
             task.id,

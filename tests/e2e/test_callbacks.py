@@ -64,6 +64,8 @@ def test_every_end_is_told(start_server: StartServer, receiver: Receiver) -> Non
         assert data == task
         assert callback["host"] == "127.0.0.1"
         assert callback["deliveredAt"] >= data["finishedAt"] == message["event"]["timestamp"]
+    figures = server.request("GET", "/metrics").body.decode()
+    assert 'sora_ws_callbacks_total{outcome="delivered"} 3.0' in figures
 
 
 @pytest.fixture(params=["sqlite", "mongodb"])

@@ -60,6 +60,8 @@ async def test_word_makes_a_look(worlds: StartWorld) -> None:
         await line.hear_until("taskCompleted")
         assert looks(w) == 2
         ended = await w.task(video_id)
+        figures = (await w.request("GET", "/metrics", user=None)).body.decode()
+        assert 'sora_ws_webhooks_total{outcome="known"} 99.0' in figures
         assert await send_word(w, job_id, "msg_4") == 204
         await line.silence()
         assert await w.task(video_id) == ended
