@@ -30,6 +30,7 @@ from sora_ws.clock import Clock
 from sora_ws.delivery import Sender
 from sora_ws.listening import open_sockets, raise_open_files
 from sora_ws.media import FileMedia, Links, MediaStore
+from sora_ws.memory import Memory
 from sora_ws.metrics import (
     AUTHENTICATED,
     BREAKER_OPEN,
@@ -224,6 +225,9 @@ class App:
         hub = Hub(presenter, self._clock)
         media = FileMedia(self.settings.state_dir / "media")
         await media.sweep()
+        memory = Memory(store, self._rhythm.experience)
+        await memory.start()
+        self._stack.push_async_callback(memory.stop)
         self._keep_room(store, media)
         await self._bring_forward(store)
 
