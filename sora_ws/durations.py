@@ -104,8 +104,8 @@ class Durations:
         def delay(wait: int) -> float:
             return self._area(age + wait) - area - share * wait
 
-        # To a 256th of what there is to choose from: 22 µs instead of 48 to the ms, a look each.
-        choices = range(least, most, max(1, (most - least) // 256))
+        # A thousandth of them is near enough, and a third fewer steps than to the ms.
+        choices = range(least, most, max(1, (most - least) // 1024))
         found = bisect_left(choices, limit, key=delay)
         return choices[found] if found < len(choices) else most
 
