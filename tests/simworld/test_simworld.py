@@ -1,0 +1,96 @@
+"""A thousand histories in virtual time, and that the world would notice a broken promise."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+
+from sora_ws.push.hub import Hub
+from sora_ws.store.sqlite import SqliteStore
+from sora_ws.task import Task
+from tests.history.checker import Rule
+from tests.simworld.seeds import digest, failing
+from tests.simworld.world import World
+
+CHECKOUT = Path(__file__).parents[2]
+SEEDS = int(os.environ.get("SIMWORLD_SEEDS", "1000"))
+SABOTAGE_SEEDS = range(15)
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """A world of faults has much to say."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def test_no_seed_breaks_a_promise() -> None:
+    """Each seed that does is printed; `python -m tests.simworld SEED` shows its history."""
+    assert failing(range(SEEDS)) == {}
+
+
+def test_one_seed_is_one_history() -> None:
+    """Here and in another process, whatever its hashes."""
+    code = "import logging; logging.disable(50); from tests.simworld.seeds import digest; print(digest(11))"
+    other = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=CHECKOUT,
+        env=os.environ | {"PYTHONHASHSEED": "4711"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert digest(11) == digest(11) == other.stdout.strip()
+    assert digest(12) != digest(11)
+
+
+def broken_rules() -> set[Rule]:
+    """Those that some seeds find broken."""
+    return {violation.rule for seed in SABOTAGE_SEEDS for violation in World(seed).run()}
+
+
+def test_a_create_that_is_not_marked_is_found() -> None:
+    """Sent without a note of it, a create is sent again after a death, and nobody counts the second job."""
+    save = SqliteStore.save
+
+    async def forgetful(self: SqliteStore, task: Task, over_seq: int) -> None:
+        await save(self, replace(task, watch=replace(task.watch, sent_at=None)), over_seq)
+
+    with patch.object(SqliteStore, "save", forgetful):
+        assert Rule.ONE_JOB in broken_rules()
+
+
+def test_a_push_that_is_lost_is_found() -> None:
+    """A hub that now and then forgets an end."""
+    publish, ends = Hub.publish, 0
+
+    def careless(self: Hub, task: Task) -> None:
+        nonlocal ends
+        ends += not task.is_live
+        if task.is_live or ends % 5:
+            publish(self, task)
+
+    with patch.object(Hub, "publish", careless):
+        assert Rule.TOLD in broken_rules()
+
+
+def test_a_state_of_others_is_found() -> None:
+    """A hub that tells everybody everything."""
+    publish = Hub.publish
+
+    def indiscreet(self: Hub, task: Task) -> None:
+        publish(self, task)
+        publish(self, replace(task, user_id="eve", seq=task.seq + 1))
+
+    with patch.object(Hub, "publish", indiscreet):
+        assert Rule.OWN in broken_rules() or Rule.RISES in broken_rules()
