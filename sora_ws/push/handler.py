@@ -7,7 +7,6 @@ Tornado does what it is good at, the HTTP side; frames are read and written by o
 from __future__ import annotations
 
 import asyncio
-import socket
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -18,7 +17,7 @@ from tornado.websocket import WebSocketHandler, WebSocketProtocol, WebSocketProt
 
 from sora_ws.peers import client_address, origin_is_allowed
 from sora_ws.push.connection import DEFLATES, Connection, Transport
-from sora_ws.push.frames import WINDOW_BITS
+from sora_ws.push.extensions import DEFLATE, deflate_answer
 from sora_ws.push.lines import Lines
 from sora_ws.push.stream import StreamTransport
 from sora_ws.settings import Settings
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from sora_ws.push.sockets import Sockets  # needs epoll
 
 CHUNK_BYTES: Final = 65_536
-DEFLATE: Final = "permessage-deflate"
 
 
 class Protocol(WebSocketProtocol13):
@@ -35,16 +33,15 @@ class Protocol(WebSocketProtocol13):
 
     handler: PushHandler
 
-    def _parse_extensions_header(self, headers: httputil.HTTPHeaders) -> list[tuple[str, dict[str, str]]]:
+    def _parse_extensions_header(self, headers: httputil.HTTPHeaders) -> list[tuple[str, dict[str, Any]]]:
         """The offer that we take, with the parameters of our answer."""
         if not self.handler.compresses:
             return []
-        for name, offered in super()._parse_extensions_header(headers):
-            answer = deflate_answer(offered) if name == DEFLATE else None
-            if answer is not None:
-                self.handler.deflates = True
-                return [(DEFLATE, answer)]
-        return []
+        answer = deflate_answer(headers.get("Sec-WebSocket-Extensions", ""))
+        if answer is None:
+            return []
+        self.handler.deflates = True
+        return [(DEFLATE, answer)]
 
     def _create_compressors(self, side: str, agreed_parameters: Any, compression_options: Any = None) -> None:
         """None here: a state is compressed once for all, by `frames.deflate`."""
@@ -78,9 +75,7 @@ class Protocol(WebSocketProtocol13):
         if stream.closed():  # reset behind its own handshake, perhaps with messages in the same bytes
             handler.on_ws_connection_close()
             return
-        stream.io_loop.remove_handler(stream.socket)
-        transport = sockets.adopt(socket.socket(fileno=stream.socket.detach()))
-        stream.close()
+        transport = sockets.take(stream)
         connection = handler.adopt(transport)
         handler._on_close_called = True
         handler.ws_connection = None
@@ -97,28 +92,6 @@ async def _bytes_behind(stream: IOStream) -> bytes:
         return await reading
     reading.add_done_callback(lambda broken_off: broken_off.exception())
     return b""
-
-
-def deflate_answer(offered: dict[str, Any]) -> dict[str, Any] | None:
-    """Our side of permessage-deflate (RFC 7692 section 7.1), None where the offer can't be met.
-
-    Neither side keeps a context: that is what lets one compressed state serve every reader,
-    and costs no memory a connection.
-    """
-    known = {
-        "server_no_context_takeover",
-        "client_no_context_takeover",
-        "server_max_window_bits",
-        "client_max_window_bits",
-    }
-    if not known.issuperset(offered):
-        return None
-    answer: dict[str, Any] = {"server_no_context_takeover": None, "client_no_context_takeover": None}
-    if (window := offered.get("server_max_window_bits")) is not None:
-        if not window.isdigit() or not WINDOW_BITS <= int(window) <= 15:
-            return None
-        answer["server_max_window_bits"] = window
-    return answer
 
 
 class PushHandler(WebSocketHandler):

@@ -15,6 +15,7 @@ from typing import Final
 
 from msgspec import Struct
 from tornado.ioloop import IOLoop
+from tornado.iostream import IOStream
 
 from sora_ws.push.connection import Connection, Data
 
@@ -113,6 +114,13 @@ class Sockets:
         self._running: set[asyncio.Task[None]] = set()
         self._loop = IOLoop.current()
         self._loop.add_handler(self._epoll.fileno(), self._on_ready, IOLoop.READ)
+
+    def take(self, stream: IOStream) -> SocketTransport:
+        """The socket out of Tornado's hands, whose stream then has none; it must have written all."""
+        stream.io_loop.remove_handler(stream.socket)
+        sock = socket.socket(fileno=stream.socket.detach())
+        stream.close()
+        return self.adopt(sock)
 
     def adopt(self, sock: socket.socket) -> SocketTransport:
         """Take over a connected socket that nobody else has any more."""

@@ -6,7 +6,6 @@ readers is made once for all of them, and who reads slowly owes the newest state
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Awaitable, Sequence, Set
 from typing import TYPE_CHECKING, Final
 
@@ -93,7 +92,4 @@ class EventStreams:
     def _transport(self, stream: IOStream) -> StreamTransport | SocketTransport:
         if self._sockets is None or type(stream) is not IOStream or stream.closed() or stream.writing():
             return StreamTransport(stream)
-        stream.io_loop.remove_handler(stream.socket)
-        sock = socket.socket(fileno=stream.socket.detach())
-        stream.close()
-        return self._sockets.adopt(sock)
+        return self._sockets.take(stream)
