@@ -21,6 +21,7 @@ class Wire:
     def __init__(self) -> None:
         self.sent = b""
         self.writes = 0
+        self.attempts = 0
         self.stalls = False
         self.takes: int | None = None  # at once, None for everything
         self.room: int | None = None  # in all, None for no end
@@ -29,6 +30,7 @@ class Wire:
         self.aborted = False
 
     def send(self, data: Data) -> int:
+        self.attempts += 1
         if self.takes is not None and len(data) > self.takes:
             data = memoryview(data)[: self.takes]
         if self.room is not None:
@@ -51,27 +53,32 @@ class Wire:
 
     def take(self) -> list[Frame]:
         """The frames written since the last time."""
-        reader = StreamReader()
-        reader.feed_data(self.sent)
-        reader.feed_eof()
-        self.sent = b""
-        found: list[Frame] = []
-        while True:
-            at_end = reader.at_eof()
-            try:
-                next(at_end)
-            except StopIteration as done:
-                if done.value:
-                    return found
-            parsing = Frame.parse(reader.read_exact, mask=False, max_size=None)
-            try:
-                next(parsing)
-            except StopIteration as done:
-                found.append(done.value)
+        written, self.sent = self.sent, b""
+        return frames_in(written)
 
     def messages(self) -> list[dict[str, Any]]:
         """The JSON of the text frames among them."""
         return [json.loads(bytes(frame.data)) for frame in self.take() if frame.opcode is Opcode.TEXT]
+
+
+def frames_in(data: bytes) -> list[Frame]:
+    """Whole frames of a server, as another library reads them."""
+    reader = StreamReader()
+    reader.feed_data(data)
+    reader.feed_eof()
+    found: list[Frame] = []
+    while True:
+        at_end = reader.at_eof()
+        try:
+            next(at_end)
+        except StopIteration as done:
+            if done.value:
+                return found
+        parsing = Frame.parse(reader.read_exact, mask=False, max_size=None)
+        try:
+            next(parsing)
+        except StopIteration as done:
+            found.append(done.value)
 
 
 class Ear:

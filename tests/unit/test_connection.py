@@ -224,3 +224,29 @@ async def test_what_was_queued_dies_with_the_line() -> None:
     release.set()
     await receiving
     assert begun == ["first"]
+
+
+def test_a_full_socket_is_asked_again_when_it_can_take_more() -> None:
+    """Never in a loop: not by what is sent meanwhile either."""
+    connection, wire, _ = open_line()
+    wire.stalls = True
+    for number in range(10):
+        connection.send(text_frame(str(number)))
+    assert wire.attempts == 1
+    wire.stalls = False
+    connection.writable()
+    connection.send(text_frame("10"))
+    assert wire.attempts == wire.writes + 1
+    assert texts(wire.take()) == [str(number) for number in range(11)]
+
+
+def test_what_is_begun_is_not_copied() -> None:
+    """Thousands of full sockets may have begun the same joined frames."""
+    frame = text_frame("x" * 1000)
+    lines = [open_line()[0] for _ in range(3)]
+    for sent, connection in enumerate(lines, start=1):
+        outbox = connection.stall(frame, sent)
+        rest = outbox.next()
+        assert rest is not None
+        assert rest.obj is frame
+        assert len(rest) == len(frame) - sent

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 
 import pytest
 
-from sora_ws.settings import MAX_CONNECTIONS_DEFAULT
+from sora_ws.listening import SEND_BUFFER_BYTES, open_sockets
+from sora_ws.settings import MAX_CONNECTIONS_DEFAULT, Settings
 
 SCRIPT = """
 import logging, resource, sys
@@ -33,3 +35,14 @@ def test_only_a_cut_that_matters_is_warned_of(hard: int, wanted: int, let_in: in
     command = [sys.executable, "-c", SCRIPT, str(hard), str(wanted)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert (int(done.stdout), done.stderr.strip()) == (let_in, level)
+
+
+def test_the_kernel_keeps_little_for_who_does_not_read() -> None:
+    """Lines inherit a small send buffer; Linux says twice what it was told."""
+    settings, _ = Settings.load({"HOST": "127.0.0.1", "PORT": "0", "STATE_DIR": "/nowhere"})
+    [listening] = open_sockets(settings)
+    with listening, socket.create_connection(listening.getsockname()):
+        listening.setblocking(True)
+        line, _ = listening.accept()
+        with line:
+            assert line.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 2 * SEND_BUFFER_BYTES
