@@ -76,3 +76,17 @@ def test_every_room_is_described() -> None:
     rooms = {path for path in (CHECKOUT / "sora_ws").iterdir() if path.suffix == ".py" or path.is_dir()}
     names = {path.name if path.is_file() else f"{path.name}/" for path in rooms if "__" not in path.name}
     assert [name for name in sorted(names) if f"`{name}`" not in told] == []
+
+
+def test_tests_of_the_rules_exist() -> None:
+    """The architecture page names a test for each rule of direct writes, and each is there."""
+    table = (DOCS / "architecture.md").read_text(encoding="utf-8").partition("| rule | held by |")[2]
+    rows = table.partition("\n\n")[0].strip().splitlines()[1:]
+    assert len(rows) > 10
+    for row in rows:
+        held_by = re.findall(r"`(test_\w+)`: ((?:\*[^*]+\*(?:, )?)+)", row)
+        assert held_by, row
+        for file, names in held_by:
+            source = (CHECKOUT / f"tests/unit/{file}.py").read_text(encoding="utf-8")
+            for name in re.findall(r"\*([^*]+)\*", names):
+                assert f"def test_{name.replace(' ', '_')}(" in source, name
