@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 import zlib
 from contextlib import suppress
 
@@ -201,8 +202,13 @@ def test_a_deflate_bomb_stays_small() -> None:
     compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
     bomb = compressor.compress(b"\0" * 100_000_000) + compressor.flush(zlib.Z_SYNC_FLUSH)
     parser = Parser(len(bomb), deflate=True)
-    with pytest.raises(ProtocolError) as caught:
-        events(parser, mask_frame(b"\xc1\xff" + struct.pack(">Q", len(bomb)), bomb))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProtocolError) as caught:
+            events(parser, mask_frame(b"\xc1\xff" + struct.pack(">Q", len(bomb)), bomb))
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
     assert caught.value.code == CloseCode.MESSAGE_TOO_BIG
 
 

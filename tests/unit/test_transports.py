@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import select
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable
@@ -26,7 +27,7 @@ from sora_ws.push.hub import Hub
 from sora_ws.push.lines import Lines
 from sora_ws.push.messages import CloseCode
 from sora_ws.push.selfcheck import HANDSHAKE, bare_sockets
-from sora_ws.push.sockets import Sockets
+from sora_ws.push.sockets import Sockets, SocketTransport
 from sora_ws.settings import Settings
 from tests.unit.lines import frames_in, presenter
 
@@ -198,6 +199,8 @@ async def test_a_socket_that_fills_again_and_again(over: str) -> None:
                 assert frames_in(await client.until(5)) == [Frame(Opcode.TEXT, b"end")]
                 while line.stalled_since is not None:  # noqa: ASYNC110 -- it is told in the next turn
                     await asyncio.sleep(0)
+                if isinstance(line._transport, SocketTransport):  # else the loop would spin from now on
+                    assert line._transport._mask == select.EPOLLIN
 
 
 @TRANSPORTS
