@@ -30,6 +30,7 @@ from sora_ws.clock import Clock
 from sora_ws.delivery import Sender
 from sora_ws.listening import open_sockets, raise_open_files
 from sora_ws.media import FileMedia, Links, MediaStore
+from sora_ws.memory import Memory
 from sora_ws.metrics import (
     AUTHENTICATED,
     BREAKER_OPEN,
@@ -224,13 +225,18 @@ class App:
         hub = Hub(presenter, self._clock)
         media = FileMedia(self.settings.state_dir / "media")
         await media.sweep()
+        memory = Memory(store, self._rhythm.experience)
+        await memory.start()
+        self._stack.push_async_callback(memory.stop)
         self._keep_room(store, media)
         await self._bring_forward(store)
 
         provider = await self._provider()
         postman = await self._callbacks(store, presenter)
         service = self._tasks(store, media, provider, hub, postman)
-        stats = self._push(store, hub, service, tokens)
+        reads = StateReads(hub, store)
+        self._stack.push_async_callback(reads.close)
+        stats = self._push(store, hub, reads, service, tokens)
         self._tell_figures(provider, hub)
         await self._watch_for_disabled(store, tokens)
         context = RestContext(
@@ -248,7 +254,7 @@ class App:
             webhooks=self._webhooks(),
             metrics=lambda: self._metrics.page(store),
         )
-        await self._serve(context, hub)
+        await self._serve(context, hub, reads)
 
     async def _bring_forward(self, store: Store) -> None:
         """Behind a clock that was set back, tasks would wait until their old time."""
@@ -317,7 +323,7 @@ class App:
         return postman
 
     def _push(
-        self, store: Store, hub: Hub, service: VideoService, tokens: Tokens
+        self, store: Store, hub: Hub, reads: StateReads, service: VideoService, tokens: Tokens
     ) -> Callable[[], Awaitable[Stats]]:
         """The open lines, started, and where their figures come from."""
         settings = self.settings
@@ -336,8 +342,6 @@ class App:
                 uptime=lines.uptime,
             )
 
-        reads = StateReads(hub, store)
-        self._stack.push_async_callback(reads.close)
         commands = Commands(
             lines=lines,
             hub=hub,
@@ -389,14 +393,14 @@ class App:
             tell(CONFLATED, lambda: lines.conflated)
             tell(CLOSED, lambda: lines.closed)
 
-    async def _serve(self, context: RestContext, hub: Hub) -> None:
+    async def _serve(self, context: RestContext, hub: Hub, reads: StateReads) -> None:
         lines = self._lines
         if self._server is None or lines is None:
             return
 
         def application(sockets: Sockets | None) -> Application:
             door = {"lines": lines, "settings": self.settings, "sockets": sockets}
-            streams = EventStreams(lines, hub, sockets)
+            streams = EventStreams(lines, hub, reads, sockets)
             return self._application(
                 [(r"/ws", PushHandler, door), *event_routes(context, streams), *routes(context)]
             )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from typing import Final
 
@@ -140,16 +140,6 @@ class Hub:
             followers[:] = [other for other in followers if other is not seen]
             if not followers:
                 del self._followers[topic]
-
-    async def states(self, topic: str, reading: Awaitable[Iterable[Task]]) -> list[Task]:
-        """What is read from the store, no older than anything that was published meanwhile.
-
-        Who subscribes right behind this misses nothing: no change falls between the two.
-        """
-        with self.following(topic) as meanwhile:
-            read = {task.id: task for task in await reading}
-        newer = {id_: task for id_, task in meanwhile.items() if id_ not in read or read[id_].seq < task.seq}
-        return list((read | newer).values())
 
     # --- what they hear ---
 

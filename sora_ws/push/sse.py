@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sora_ws.auth import Identity
     from sora_ws.push.hub import Hub
     from sora_ws.push.lines import Lines
+    from sora_ws.push.reads import StateReads
     from sora_ws.push.sockets import Sockets, SocketTransport
     from sora_ws.task import Task
 
@@ -60,10 +61,11 @@ class EventStream(Connection, gc=False, eq=False):
 class EventStreams:
     """Opens them: what is answered by one is a line among the lines from then on."""
 
-    def __init__(self, lines: Lines, hub: Hub, sockets: Sockets | None) -> None:
+    def __init__(self, lines: Lines, hub: Hub, reads: StateReads, sockets: Sockets | None) -> None:
         """`sockets` is None where Tornado's stream serves them."""
         self.lines = lines
         self.hub = hub
+        self.reads = reads
         self._sockets = sockets
 
     async def open(
@@ -78,8 +80,8 @@ class EventStreams:
     ) -> None:
         """Answer by the head, an event for each state, and one for each change on the topic.
 
-        Returns when nothing of Tornado's is in use any more. The states must be `Hub.states` of
-        this turn of the loop.
+        Returns when nothing of Tornado's is in use any more. The states must be those
+        that `reads` gave in this turn of the loop.
         """
         transport = self._transport(stream)
         transport.connection = events = self.lines.adopt_stream(transport, identity, task_id)

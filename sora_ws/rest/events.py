@@ -12,6 +12,7 @@ from sora_ws.rest.access_log import log_request
 from sora_ws.rest.base import ApiHandler
 from sora_ws.rest.context import RestContext
 from sora_ws.rest.problem import Problem
+from sora_ws.service import NotFound
 from sora_ws.task import Task
 
 SEQ: Final = re.compile(r"[0-9]{1,18}")
@@ -66,17 +67,15 @@ class TaskEventsHandler(_StreamHandler):
 
     async def get(self, video_id: str) -> None:
         """The task from now to its end; 204, for which an EventSource stays away, behind that."""
-        hub, topic = self.streams.hub, task_topic(video_id)
-        task = hub.newest(video_id)
+        task = self.streams.hub.newest(video_id)
         if task is None or not task.may_be_seen_by(self.viewer):
-            [task] = await hub.states(topic, self._read(video_id))
+            task = await self.streams.reads.task(video_id)
+        if task is None or not task.may_be_seen_by(self.viewer):
+            raise NotFound(f"there is no video {video_id}")
         if not task.is_live and self.last_seq is not None and self.last_seq >= task.seq:
             self.set_status(204)
             return
-        await self.stream(topic, [task], task.id)
-
-    async def _read(self, video_id: str) -> Sequence[Task]:
-        return [await self.context.service.get(self.viewer, video_id)]
+        await self.stream(task_topic(video_id), [task], task.id)
 
 
 class EventsHandler(_StreamHandler):
@@ -84,13 +83,13 @@ class EventsHandler(_StreamHandler):
 
     async def get(self) -> None:
         """All my tasks: the live ones, those that ended since the client's last event, and what comes."""
-        topic = user_topic(self.viewer.user_id)
-        await self.stream(topic, await self.streams.hub.states(topic, self._read()))
-
-    async def _read(self) -> Sequence[Task]:
-        service, user_id = self.context.service, self.viewer.user_id
-        live = await service.live(user_id=user_id)
-        if self.last_seq is None:
-            return live
-        # Behind the live ones, so that what ends between the two reads is in both and not in neither.
-        return [*live, *await service.ended_since(user_id, self.last_seq)]
+        user_id, last_seq = self.viewer.user_id, self.last_seq
+        topic = user_topic(user_id)
+        with self.streams.hub.following(topic) as published:
+            live = await self.streams.reads.live(topic, user_id=user_id)
+            # Behind the live ones: what ends between the two reads is in both, and not in neither.
+            ended = [] if last_seq is None else await self.context.service.ended_since(user_id, last_seq)
+        # By seq, so that who is cut off in the middle comes back with that of the last one it has heard.
+        rising = sorted([*live, *ended, *published.values()], key=lambda task: task.seq)
+        newest = {task.id: task for task in rising}
+        await self.stream(topic, [task for task in rising if newest[task.id] is task])

@@ -1,4 +1,4 @@
-"""The ports to what is remembered: tasks, users, keys. Their adapters stand in the files beside.
+"""The ports to what is remembered: tasks, users, keys, durations. Their adapters stand in the files beside.
 
 Times are ms since the epoch. Every call has a deadline, and every failure of the database
 itself ends as `StoreUnavailable` or `StoreFull`, never as a driver's error. A call that ended
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from sora_ws.callbacks import Callback
+from sora_ws.durations import Durations, Kind
 from sora_ws.task import State, Status, Task, Watch
 
 DEADLINE_SECONDS: Final = 4.0  # of every call but `open`; a request that fails by it is answered within 5
@@ -203,8 +204,24 @@ class KeyStore(Protocol):
         ...
 
 
-class Store(TaskStore, UserStore, KeyStore, Protocol):
-    """A whole database: the three ports over one connection."""
+class ExperienceStore(Protocol):
+    """What was learned of how long tasks take, a small document for each kind of task."""
+
+    async def experience(self) -> Mapping[Kind, Durations]:
+        """All that is kept, in any order; weights are rounded to a millionth."""
+        ...
+
+    async def keep_durations(self, kind: Kind, durations: Durations) -> None:
+        """In place of what was kept of this kind. May be lost with the power."""
+        ...
+
+    async def forget_durations(self, kind: Kind) -> None:
+        """No error where nothing is kept of it."""
+        ...
+
+
+class Store(TaskStore, UserStore, KeyStore, ExperienceStore, Protocol):
+    """A whole database: the four ports over one connection."""
 
     async def open(self) -> None:
         """Connect, make what is missing (tables, indexes), check the format. May be called again.

@@ -15,12 +15,15 @@ from typing import Any, Final
 import msgspec
 
 from sora_ws.callbacks import Callback
+from sora_ws.durations import BINS, Durations, Kind
 from sora_ws.store import NewerFormat, User
 from sora_ws.task import Task, Watch
 
 Document = dict[str, Any]
 
 FORMAT: Final = 1
+
+WEIGHT_DIGITS: Final = 6
 
 INT64: Final = range(-(2**63), 2**63)  # what BSON and SQLite have room for
 
@@ -60,6 +63,28 @@ def user_to_document(user: User) -> Document:
 def user_from_document(document: Mapping[str, Any]) -> User:
     """Raises NewerFormat."""
     return msgspec.convert(_fields(document), User)
+
+
+def durations_to_document(kind: Kind, durations: Durations) -> Document:
+    """`weights` from bin `first` on; before and behind them all are 0."""
+    weights = [round(weight, WEIGHT_DIGITS) for weight in durations.weights]
+    held = [index for index, weight in enumerate(weights) if weight]
+    first, end = (held[0], held[-1] + 1) if held else (0, 0)
+    return {"id": kind_id(kind), "first": first, "weights": weights[first:end], "format": FORMAT}
+
+
+def durations_from_document(document: Mapping[str, Any]) -> tuple[Kind, Durations]:
+    """Raises NewerFormat."""
+    check_format(document["format"])
+    before, weights = (0.0,) * document["first"], tuple(document["weights"])
+    behind = (0.0,) * (BINS - len(before) - len(weights))
+    kind: Kind = tuple(msgspec.json.decode(document["id"]))
+    return kind, Durations(before + weights + behind)
+
+
+def kind_id(kind: Kind) -> str:
+    """As people can read it: `["sora-2",8,"1280x720"]`, `["sora-2"]`, `[]`."""
+    return msgspec.json.encode(kind).decode()
 
 
 def check_format(found: int) -> None:

@@ -1,6 +1,6 @@
 """Tasks, users and keys in MongoDB, by motor: the one file that imports it.
 
-Collections `tasks`, `users`, `keys` and `meta`, the documents those of `documents.py` with
+Collections `tasks`, `users`, `keys`, `durations` and `meta`, the documents those of `documents.py` with
 their id or name as `_id`.
 """
 
@@ -20,6 +20,7 @@ from pymongo import IndexModel, WriteConcern
 from pymongo.errors import ConfigurationError, DuplicateKeyError, InvalidURI, OperationFailure, PyMongoError
 
 from sora_ws.callbacks import Callback
+from sora_ws.durations import Durations, Kind
 from sora_ws.store import (
     DEADLINE_SECONDS,
     DuplicateKey,
@@ -265,6 +266,21 @@ class MongoStore:
                 kept = await database.keys.find_one({"_id": name})
             return str(kept["secret"])
         return candidate
+
+    async def experience(self) -> Mapping[Kind, Durations]:
+        async with self._database() as database:
+            found = await database.durations.find().to_list(None)
+        return dict(documents.durations_from_document({"id": kept["_id"]} | kept) for kept in found)
+
+    async def keep_durations(self, kind: Kind, durations: Durations) -> None:
+        document = _stored(documents.durations_to_document(kind, durations))
+        async with self._database() as database:
+            kept = database.durations.with_options(write_concern=RELAXED)
+            await kept.replace_one({"_id": document["_id"]}, document, upsert=True)
+
+    async def forget_durations(self, kind: Kind) -> None:
+        async with self._database() as database:
+            await database.durations.delete_one({"_id": documents.kind_id(kind)})
 
     async def _prepare(self, database: Any) -> None:
         async with _answer_within(self._deadline):

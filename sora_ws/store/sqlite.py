@@ -20,6 +20,7 @@ import aiosqlite
 import msgspec
 
 from sora_ws.callbacks import Callback
+from sora_ws.durations import Durations, Kind
 from sora_ws.store import (
     DEADLINE_SECONDS,
     DuplicateKey,
@@ -76,6 +77,7 @@ CREATE TABLE IF NOT EXISTS users (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS disabled_users ON users (disabled, name) WHERE disabled = 1;
 CREATE TABLE IF NOT EXISTS keys (name TEXT PRIMARY KEY, secret TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS durations (id TEXT PRIMARY KEY, document TEXT NOT NULL) STRICT;
 COMMIT;
 """
 
@@ -258,6 +260,18 @@ class SqliteStore:
         )
         [(secret,)] = await self._read("SELECT secret FROM keys WHERE name = ?", name)
         return str(secret)
+
+    async def experience(self) -> Mapping[Kind, Durations]:
+        rows = await self._read("SELECT document FROM durations")
+        return dict(documents.durations_from_document(msgspec.json.decode(row)) for (row,) in rows)
+
+    async def keep_durations(self, kind: Kind, durations: Durations) -> None:
+        document = documents.durations_to_document(kind, durations)
+        keep = "INSERT OR REPLACE INTO durations (id, document) VALUES (?, ?)"
+        await self._write(keep, document["id"], _json(document))
+
+    async def forget_durations(self, kind: Kind) -> None:
+        await self._write("DELETE FROM durations WHERE id = ?", documents.kind_id(kind))
 
     def _make_file(self) -> None:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

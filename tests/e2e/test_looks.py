@@ -9,7 +9,7 @@ import pytest
 
 from sora_ws.poller import LOOKS_MAX
 from tests.backends.jobs import Dialect
-from tests.e2e.world import StartWorld, a_world
+from tests.e2e.world import Line, StartWorld, World, a_world
 
 
 @pytest.mark.gen_test(timeout=60)
@@ -71,6 +71,32 @@ async def test_a_restart_goes_on_from_the_store(tmp_path: Path, database_url: st
             await line.say("subscribe_task", {"videoId": video_id})
             await line.hear_until("taskCompleted")
             assert len(jobs.all) == 1
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_restart_remembers_how_long_tasks_take(tmp_path: Path, database_url: str) -> None:
+    """The first task of a new server is estimated by those of the one before it."""
+    async with a_world(tmp_path / "state", Dialect(looks=2), DATABASE_URL=database_url) as w:
+        line = await w.line("ada")
+        before = await estimate_of_a_new_task(w, line)
+        await line.follow(await w.create("a teacher"))
+        base_url, jobs = w.provider.base_url, w.provider.jobs
+        await w.app.stop()
+        jobs.dialect.looks = None
+        state = tmp_path / "state"
+        async with a_world(state, DATABASE_URL=database_url, SORA_API_BASE_URL=base_url) as second:
+            after = await estimate_of_a_new_task(second, await second.line("ada"))
+    assert before > 60
+    assert after < 20
+
+
+async def estimate_of_a_new_task(w: World, line: Line) -> int:
+    """What is said of it when the provider has just taken it, in s."""
+    await line.ask("subscribe_room", {"room": "user"})
+    video_id = await w.create()
+    push = await line.hear_until("taskProgress", videoId=video_id, currentStep="queued")
+    remaining: int = push["payload"]["estimatedTimeRemaining"]
+    return remaining
 
 
 @pytest.mark.gen_test(timeout=60)
