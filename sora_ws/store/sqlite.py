@@ -430,7 +430,10 @@ class _Writer(_Line):
         connection = self._connection._conn
         connection.execute("BEGIN IMMEDIATE")
         try:
-            outcomes = [_outcome(connection, each.sql, each.values) for each in batch]
+            # Asked again behind the wait for the lock: who gave up meanwhile was told that it is not done.
+            outcomes = [
+                () if each.outcome.done() else _outcome(connection, each.sql, each.values) for each in batch
+            ]
             connection.execute("COMMIT")
         finally:
             if connection.in_transaction:

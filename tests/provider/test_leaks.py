@@ -1,0 +1,61 @@
+"""A provider that is slow, silent or rude costs no file: nothing of a failed call stays open."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from sora_ws.provider import OutcomeUnknown, Unavailable
+from sora_ws.provider.openai_videos import OpenAIVideos
+from sora_ws.task import Order
+from tests.backends.dialects import DialectServer
+from tests.backends.jobs import Dialect
+from tests.provider.conftest import MakeClient
+
+AT_ONCE = 25
+ROUNDS = 8  # of each kind: 600 calls in all
+CAT = Order("a cat", "sora-2")
+
+
+def open_files() -> int:
+    """Of this process: the client's sockets and the server's."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def failing(client: OpenAIVideos, backend: DialectServer, job_id: str) -> None:
+    """A round of bodies that drip, of silence and of resets; none of the calls gets its answer."""
+    backend.jobs.dialect = Dialect(drips="looks", looks=None)
+    looks = await asyncio.gather(*(client.look(job_id) for _ in range(AT_ONCE)), return_exceptions=True)
+    assert set(map(type, looks)) == {Unavailable}
+    for creates in ("silent", "reset"):
+        backend.jobs.dialect = Dialect(creates=creates)
+        sent = await asyncio.gather(
+            *(client.create(CAT, None) for _ in range(AT_ONCE)), return_exceptions=True
+        )
+        assert set(map(type, sent)) == {OutcomeUnknown}
+
+
+async def down_to(count: int) -> None:
+    """Returns when so few files are open: the server hears of an end a little later."""
+    for _ in range(1_000):
+        if open_files() <= count:
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"{open_files()} files are open, more than {count}")
+
+
+@pytest.mark.gen_test(timeout=120)
+async def test_failed_calls_leave_no_connection(backend: DialectServer, client_of: MakeClient) -> None:
+    """After hundreds of them no more is open than after the first; after the close, nothing."""
+    at_first = open_files()
+    client = client_of(backend.base_url, call_timeout_s=0.3, create_timeout_s=0.3)
+    job = await client.create(CAT, None)
+    for _ in range(ROUNDS):
+        await failing(client, backend, job.id)
+        await down_to(at_first + 4)  # libcurl's own, and a connection that is kept
+    backend.jobs.dialect = Dialect(looks=None)
+    assert (await client.look(job.id)).event is not None
+    await client.close()
+    await down_to(at_first)
