@@ -71,7 +71,8 @@ class Rhythm:
         if not works or task.accepted_at is None:
             return seen
         known, spent = self._known(task), now - task.accepted_at
-        seen = replace(seen, overdue=known.share(spent) > USUAL_SHARE)
+        if known.share(spent) > USUAL_SHARE:
+            seen = replace(seen, overdue=True)
         told = task.progress > 0 and task.progress_source is ProgressSource.PROVIDER
         if seen.progress or told:
             return seen

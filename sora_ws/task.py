@@ -326,26 +326,26 @@ class Task:
             return self.cancel(now, details=seen.failure.details if seen.failure else None)
         state = self.state if seen.event is None else self._next(seen.event)
         progress, source = self._progress_after(seen, state)
-        after = replace(
+        overdue = state is State.RENDERING and (self.overdue or seen.overdue)
+        if (state, progress, overdue) == (self.state, self.progress, self.overdue):
+            return self
+        return replace(
             self,
+            seq=self._seq_after(now),
             state=state,
             step=state,
             progress=progress,
             progress_source=source,
-            overdue=state is State.RENDERING and (self.overdue or seen.overdue),
+            overdue=overdue,
             accepted_at=self.accepted_at or now,
             started_at=self._started_at_after(state, now),
         )
-        return self if after._visible == self._visible else after._moved(now, self.seq)
 
     def accept(self, job_id: str, seen: Observation, now: int) -> Task:
         """The provider took the job: its id is kept for ever, whatever later answers call it."""
         state = self._next(Event.ACCEPTED)
-        return (
-            replace(self, job_id=job_id, state=state, step=state, accepted_at=now)
-            .observe(seen, now)
-            ._moved(now, self.seq)
-        )
+        accepted = replace(self, job_id=job_id, state=state, step=state, accepted_at=now)
+        return replace(accepted.observe(seen, now), seq=self._seq_after(now))
 
     def complete(self, video: Video, now: int) -> Task:
         """The video is archived here."""
@@ -364,7 +364,8 @@ class Task:
         """The end, and with it the duty to tell it."""
         callback = None if self.callback is None else self.callback.due(now)
         state = self._next(event)
-        return replace(self, state=state, finished_at=now, callback=callback, **changes)._moved(now, self.seq)
+        seq = self._seq_after(now)
+        return replace(self, seq=seq, state=state, finished_at=now, callback=callback, **changes)
 
     def _next(self, event: Event) -> State:
         try:
@@ -388,12 +389,8 @@ class Task:
         # Finished between two looks: the work is counted from when the provider took it.
         return (self.accepted_at or now) if state is State.ARCHIVING else None
 
-    @property
-    def _visible(self) -> tuple[object, ...]:
-        return self.state, self.progress, self.overdue, self.video, self.failure
-
-    def _moved(self, now: int, seq: int) -> Task:
-        return replace(self, seq=max(seq + 1, now))
+    def _seq_after(self, now: int) -> int:
+        return max(self.seq + 1, now)
 
 
 UNEXPLAINED: Final = Failure(FailureCode.GENERATION_FAILED, None, retryable=True)
