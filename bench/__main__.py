@@ -7,7 +7,7 @@ import dataclasses
 import json
 import sys
 
-from bench.processes import CONTENDERS, Broken, bench
+from bench.processes import CONTENDERS, Broken, Others, bench
 from bench.results import Measured, json_lines, machine, table
 from bench.rows import ROWS
 from bench.scale import SHORT, Scale
@@ -35,12 +35,14 @@ def run(rows: list[str], scale: Scale, who: list[str]) -> int:
     print(json.dumps(machine()), flush=True)
     measured: list[Measured] = []
     for row in rows:
+        others = Others()
         try:
             with bench(scale.readers_max) as made:
-                measured.append(Measured(row, ROWS[row].goal, ROWS[row].measure(made, scale, who)))
+                rounds = ROWS[row].measure(made, scale, who)
         except (Broken, Missing) as error:
             print(f"bench: {row}: {error}", file=sys.stderr)
         else:
+            measured.append(Measured(row, ROWS[row].goal, rounds, others.share))
             print(*json_lines(measured[-1]), sep="\n", flush=True)
     print(f"\n{table(measured, who)}")
     return 0 if len(measured) == len(rows) else 1

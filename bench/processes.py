@@ -284,6 +284,36 @@ class Bench:
         }
 
 
+class Others:
+    """What everybody else on this machine takes of its cores, a hypervisor's other guests among them.
+
+    Where it is much, compare within a round and believe no absolute figure.
+    """
+
+    def __init__(self) -> None:
+        self._begin = time.monotonic(), _all_cpu_s(), _our_cpu_s()
+
+    @property
+    def share(self) -> float:
+        """0 to 1, since this was made; right when all our processes have ended."""
+        now = time.monotonic(), _all_cpu_s(), _our_cpu_s()
+        seconds, everybody, ours = (after - before for after, before in zip(now, self._begin, strict=True))
+        return max(0.0, everybody - ours) / seconds / (os.cpu_count() or 1)
+
+
+def _all_cpu_s() -> float:
+    """All but idle and waiting for a disk (proc_stat(5))."""
+    user, low, system, _idle, _disk, irq, softirq, steal, *_ = (
+        int(ticks) for ticks in Path("/proc/stat").read_text(encoding="ascii").splitlines()[0].split()[1:]
+    )
+    return (user + low + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def _our_cpu_s() -> float:
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
 @contextmanager
 def bench(readers_max: int) -> Iterator[Bench]:
     """A bench whose processes and files are gone afterwards."""

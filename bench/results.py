@@ -26,6 +26,8 @@ class Measured:
     row: str
     goal: str
     rounds: Rounds
+    others: float
+    """The share of the machine's cores that was not ours meanwhile."""
 
 
 def json_lines(measured: Measured) -> Iterator[str]:
@@ -42,6 +44,7 @@ def json_lines(measured: Measured) -> Iterator[str]:
             "values": [_short(value) for value in figure.values],
         }
         yield json.dumps(line)
+    yield json.dumps({"row": measured.row, "others_share": _short(measured.others)})
     for contender, why in measured.rounds.absent.items():
         yield json.dumps({"row": measured.row, "contender": contender, "absent": why})
 
@@ -50,7 +53,8 @@ def table(rows: Sequence[Measured], who: Sequence[str]) -> str:
     """In Markdown: a line a figure, the contenders side by side, each with median (low – high)."""
     lines = [f"| row | what | {' | '.join(who)} |", f"| --- | --- |{' --- |' * len(who)}"]
     for measured in rows:
-        lines.append(f"| **{measured.row}** | goal: {measured.goal} |{' |' * len(who)}")
+        head = f"goal: {measured.goal}; {measured.others:.0%} of the cores went to others"
+        lines.append(f"| **{measured.row}** | {head} |{' |' * len(who)}")
         found: dict[tuple[str, str], dict[str, Figure]] = {}
         for figure in measured.rounds.figures:
             found.setdefault((figure.what, figure.unit), {})[figure.contender] = figure

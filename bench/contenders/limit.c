@@ -22,7 +22,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
-enum { FDS_MAX = 1 << 17, FRAME_MAX = 4096, EVENTS = 64, BACKLOG = 1024 };
+enum { FDS_MAX = 1 << 17, FRAME_MAX = 4096, EVENTS = 64, BACKLOG = 4096 };
 enum { BEAT_US = 30000000 };
 enum step { HANDSHAKE, AUTH, SUBSCRIBE, DONE };
 

@@ -16,7 +16,7 @@ const server = new WebSocketServer({
   host: "127.0.0.1",
   port: 0,
   path: "/ws",
-  backlog: 1024,
+  backlog: 4096,
   // On its default ws leaves messages below 1 KB as they are.
   perMessageDeflate: options.includes("deflate") ? { threshold: 0 } : false,
 });

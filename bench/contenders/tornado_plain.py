@@ -19,7 +19,7 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 from bench.contenders.commands import Contender, obey, say
 from bench.message import CROWD, HOLE
 
-BACKLOG = 1024
+BACKLOG = 4096
 
 
 class Reader(WebSocketHandler):

@@ -26,14 +26,17 @@ def measure(bench: Bench, scale: Scale, who: Sequence[str]) -> Rounds:
         others.expect(changes, scale.storm + COUNT_GUARD_S)
         contender.publish(changes, interval_us=1_000_000 // CHANGES_PER_SECOND)
         time.sleep(HEAD_START_S)
+        cpu_before = contender.cpu_s
         crowd = bench.readers(
             contender, scale.crowd, subscribe=subscribe_task(CROWD), window=scale.crowd, nice=LAST
         )
         came = crowd.ready()
+        cpu_us = (contender.cpu_s - cpu_before) * 1e6
         contender.published()
         delays = others.counted(changes).delays_ms(came["started_us"], came["ready_us"])
         rounds.add(name, "the others' p99", "ms", quantile(delays, 0.99))
         rounds.add(name, "the others' longest", "ms", max(delays))
         rounds.add(name, f"until {scale.crowd} are in", "s", (came["ready_us"] - came["started_us"]) / 1e6)
+        rounds.add(name, "CPU a browser, the pushes meanwhile with it", "µs", cpu_us / scale.crowd)
         bench.end(others, crowd, contender)
     return rounds
