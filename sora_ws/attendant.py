@@ -1,7 +1,7 @@
 """What is done with a task whose time has come: submit it, look at it, fetch its video.
 
-Intent before act: a task is stored as sent before the create leaves, and archived before it is
-called completed. Whatever dies in between, the next start goes on from the store.
+Intent before act: a task is archived before it is called completed. Whatever dies in between,
+the next start goes on from the store.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Final
 
 from sora_ws import failpoint
 from sora_ws.media import MediaStore, Unplayable, archive
-from sora_ws.provider import Missing, NoContent, OutcomeUnknown, Refused, Unavailable, VideoProvider
+from sora_ws.provider import Missing, NoContent, Unavailable, VideoProvider
 from sora_ws.rhythm import BACKOFF_MAX_MS, Rhythm
-from sora_ws.store import Stale, TaskStore
-from sora_ws.task import Event, Failure, FailureCode, Observation, State, Task, Watch
-from sora_ws.writer import Change, Gone, TaskWriter
+from sora_ws.store import TaskStore
+from sora_ws.submitting import SETTLE_MS, Submitter
+from sora_ws.task import Event, Failure, FailureCode, State, Task, Watch
+from sora_ws.writer import TaskWriter
 
 log = logging.getLogger(__name__)
 
 VIDEO_BYTES_MAX: Final = 4 * 1024**3
-UNKNOWN_SENDS_MAX: Final = 3
 STOP_TRIES: Final = 5
 STOPS_AT_ONCE: Final = 4
 
@@ -35,18 +35,17 @@ class Patience:
 
     A job is lost after `lost_looks` "unknown" answers in a row over at least `lost_ms`: behind
     a gateway they flip. A finished job without a video fails after `archive_ms`: some backends
-    publish the file late. Time in which nobody could ask it counts for nothing.
+    publish the file late. Time in which nobody could ask it counts for nothing. The job of a
+    create without an answer is looked for after `settle_ms`.
     """
 
     lost_looks: int = 5
     lost_ms: int = 60_000
     archive_ms: int = 600_000
+    settle_ms: int = SETTLE_MS
 
 
 PATIENCE: Final = Patience()
-IMAGE_GONE: Final = Failure(
-    FailureCode.GENERATION_FAILED, "The input image is no longer stored here.", retryable=False
-)
 
 
 class Attendant:
@@ -63,7 +62,6 @@ class Attendant:
         clock: Callable[[], int],
         patience: Patience = PATIENCE,
     ) -> None:
-        self._store = store
         self._writer = writer
         self._provider = provider
         self._media = media
@@ -71,6 +69,21 @@ class Attendant:
         self._now = clock
         self._patience = patience
         self._stops = asyncio.Semaphore(STOPS_AT_ONCE)
+        self._submitter = Submitter(
+            store=store,
+            writer=writer,
+            provider=provider,
+            media=media,
+            rhythm=rhythm,
+            clock=clock,
+            stop_job=self.stop_job,
+            settle_ms=patience.settle_ms,
+        )
+
+    @property
+    def possible_doubles(self) -> int:
+        """How many creates were sent again though a job may have come of the one before."""
+        return self._submitter.possible_doubles
 
     async def advance(self, task: Task) -> tuple[Task, tuple[str, ...] | None]:
         """Submit the task or look at it. Addresses come with it when there is a video to fetch."""
@@ -97,79 +110,20 @@ class Attendant:
             detail = f"the video of task {task.id} can't be stored here: {error.strerror}"
             log.error(detail, extra={"action": "archive_failed", "task": task.id})  # noqa: TRY400
             return await self._wait_longer(task)
-        task = await self._change_live(task, lambda task, now: task.complete(video, now))
+        task = await self._writer.change_live(task, lambda task, now: task.complete(video, now))
         if task.state is not State.COMPLETED:
             await self._media.delete(task.id)
         return task
 
     async def _submit(self, task: Task) -> Task:
-        if task.watch.sent_at is not None:
-            # We died between sending the create and keeping its answer.
-            return await self._unknown_outcome(task, "the server stopped while it was submitting")
         try:
-            reference = await self._media.reference(task.id) if task.order.reference_type else None
+            return await self._submitter.submit(task)
+        except Unavailable as error:
+            return await self._postpone(task, error)
         except OSError as error:
             detail = f"the input image of task {task.id} can't be read: {error.strerror}"
             log.error(detail, extra={"action": "image_unreadable", "task": task.id})  # noqa: TRY400
             return await self._wait_longer(task)
-        if task.order.reference_type and reference is None:
-            return await self._change_live(task, lambda task, now: task.fail(IMAGE_GONE, now))
-        return await self._send(task, reference)
-
-    async def _send(self, task: Task, reference: bytes | None) -> Task:
-        sent = replace(task, watch=replace(task.watch, sent_at=self._now()))
-        try:
-            await self._store.save(sent, over_seq=task.seq)
-        except Stale:
-            return task
-        failpoint.reach("create_marked")
-        try:
-            job = await self._provider.create(task.order, reference)
-        except Unavailable as error:
-            return await self._postpone(sent, error)
-        except Refused as refused:
-            failure = refused.failure
-            return await self._change_live(sent, lambda task, now: task.fail(failure, now))
-        except OutcomeUnknown as error:
-            return await self._unknown_outcome(sent, str(error))
-        failpoint.reach("create_answered")
-        return await self._accept(sent, job.id, job.seen)
-
-    async def _accept(self, task: Task, job_id: str, seen: Observation) -> Task:
-        def change(task: Task, now: int) -> Task:
-            if task.job_id is not None:  # saved by a call that seemed to fail
-                return task
-            after = task.accept(job_id, seen, now)
-            wait = 0 if after.state is State.ARCHIVING else self._rhythm.wait(after, now, seen.look_after_ms)
-            return replace(after, watch=Watch(next_look_at=now + wait, looked_at=now))
-
-        task = await self._change_live(task, change)
-        failpoint.reach("job_kept")
-        if task.job_id != job_id:
-            # Cancelled or deleted while the create was under way: the job is nobody's.
-            await self.stop_job(job_id)
-        return task
-
-    async def _unknown_outcome(self, task: Task, detail: str) -> Task:
-        log.warning(
-            "submitting task %s had no known outcome, perhaps a job runs twice: %s",
-            task.id,
-            detail,
-            extra={"action": "possible_double", "task": task.id, "sends": task.watch.unknown_sends + 1},
-        )
-
-        def change(task: Task, now: int) -> Task:
-            if task.job_id is not None:
-                return task
-            sends = task.watch.unknown_sends + 1
-            if sends >= UNKNOWN_SENDS_MAX:
-                details = f"Submitting failed {sends} times with no known outcome; jobs may be running there."
-                return task.fail(Failure(FailureCode.GENERATION_FAILED, details, retryable=True), now)
-            return replace(task, watch=Watch(next_look_at=now + self._backoff(sends), unknown_sends=sends))
-
-        task = await self._change_live(task, change)
-        failpoint.reach("outcome_unknown")
-        return task
 
     async def _look(self, task: Task, job_id: str) -> tuple[Task, tuple[str, ...] | None]:
         try:
@@ -196,7 +150,7 @@ class Attendant:
             wait = self._rhythm.wait(after, now, seen.look_after_ms)
             return replace(after, watch=replace(watch, next_look_at=now + wait))
 
-        before, task = task, await self._change_live(task, change)
+        before, task = task, await self._writer.change_live(task, change)
         if task.state is not State.ARCHIVING or seen.event is not Event.FINISHED:
             return task, None
         if before.state is not State.ARCHIVING:
@@ -213,7 +167,7 @@ class Attendant:
             watch = replace(task.watch, missing=missing, missing_since=since)
             return replace(task, watch=_put_off(watch, now, self._backoff(missing)))
 
-        return await self._change_live(task, change)
+        return await self._writer.change_live(task, change)
 
     async def _no_content(self, task: Task, error: Exception) -> Task:
         def change(task: Task, now: int) -> Task:
@@ -227,7 +181,7 @@ class Attendant:
             return replace(task, watch=watch)
 
         log.info("task %s is finished and has no video yet: %s", task.id, error)
-        return await self._change_live(task, change)
+        return await self._writer.change_live(task, change)
 
     async def _postpone(self, task: Task, error: Unavailable) -> Task:
         """Not the task's fault: it waits."""
@@ -237,10 +191,10 @@ class Attendant:
     async def _wait_longer(self, task: Task, least_ms: int = 0) -> Task:
         def change(task: Task, now: int) -> Task:
             errors = task.watch.errors + 1
-            watch = replace(task.watch, errors=errors, sent_at=None)
+            watch = replace(task.watch, errors=errors)
             return replace(task, watch=_put_off(watch, now, self._backoff(errors, least_ms)))
 
-        return await self._change_live(task, change)
+        return await self._writer.change_live(task, change)
 
     def _backoff(self, failures: int, least_ms: int = 0) -> int:
         return self._rhythm.backoff(failures, random.random(), least_ms)  # noqa: S311 -- jitter
@@ -266,20 +220,6 @@ class Attendant:
     def _stop_wait_s(self, tries: int, error: Unavailable) -> float:
         asked_ms = int((error.retry_after_s or 0) * 1000)
         return self._backoff(tries, min(asked_ms, BACKOFF_MAX_MS)) / 1000
-
-    async def _change_live(self, task: Task, change: Change) -> Task:
-        """Change the task unless it has ended meanwhile; a deleted one counts as cancelled.
-
-        It insists: also the answer to a look may be the only time that an end is told.
-        """
-
-        def unless_ended(task: Task, now: int) -> Task:
-            return change(task, now) if task.is_live else task
-
-        try:
-            return await self._writer.insist(task, unless_ended)
-        except Gone:
-            return task.cancel(self._now())
 
 
 def _put_off(watch: Watch, now: int, wait: int) -> Watch:

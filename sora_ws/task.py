@@ -177,8 +177,8 @@ class Observation:
 class Watch:
     """The poller's memory of a task. It is no part of what clients see and never moves `seq`.
 
-    `looks` counts those since the state last changed, `errors` those in a row that failed;
-    `looked_at` is when the provider last said anything about the job.
+    `looks` counts those since the state last changed, or for a lost job, `errors` those in a row that
+    failed; `looked_at` is when the provider last said anything about the job.
     `sent_at` is when a create last left for the provider, `unknown_sends` how many of them
     had no known outcome. `missing` and `missing_since` count "no such job" answers in a row,
     `no_content_since` is when the provider first had no video for a finished job, moved on by

@@ -68,6 +68,17 @@ class TaskWriter:
                 continue
             return after
 
+    async def change_live(self, task: Task, change: Change) -> Task:
+        """Insist on a change of a task that has not ended; a deleted one counts as cancelled."""
+
+        def unless_ended(task: Task, now: int) -> Task:
+            return change(task, now) if task.is_live else task
+
+        try:
+            return await self.insist(task, unless_ended)
+        except Gone:
+            return task.cancel(self._now())
+
     async def insist(self, task: Task, change: Callable[[Task, int], Task]) -> Task:
         """As apply, for news that exists nowhere else: a store that is away or full is waited for."""
         wait = 0.1

@@ -18,6 +18,29 @@ class Job:
     seen: Observation
 
 
+@dataclass(frozen=True, slots=True)
+class ListedJob:
+    """A job as the provider's list shows it; None where the list does not say.
+
+    `created_at` in ms since the epoch.
+    """
+
+    job: Job
+    prompt: str | None = None
+    model: str | None = None
+    seconds: str | None = None
+    size: str | None = None
+    created_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The provider's newest jobs; `is_whole` where none that was asked for is left out."""
+
+    jobs: tuple[ListedJob, ...]
+    is_whole: bool
+
+
 class ProviderError(Exception):
     """What went wrong with a call; its text is for the log and for `details`, free of keys."""
 
@@ -60,6 +83,10 @@ class Missing(ProviderError):
     """The provider does not know the job — perhaps only this time."""
 
 
+class NoList(ProviderError):
+    """The provider does not list its jobs."""
+
+
 class NoContent(ProviderError):
     """The job is finished, and what came was no video, or too much of it, or nothing."""
 
@@ -75,6 +102,13 @@ class VideoProvider(Protocol):
         """Ask for a video; `reference` is the input image of `order.reference_type`.
 
         Raises Unavailable, Refused, or OutcomeUnknown.
+        """
+        ...
+
+    async def recent(self, since: int) -> Listing:
+        """The jobs that were made at `since` (ms since the epoch) or later, and perhaps older ones.
+
+        Raises NoList or Unavailable.
         """
         ...
 

@@ -43,6 +43,29 @@ class Reason:
     message: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class ListPage:
+    """A page of a list of jobs; `has_more` is None where the page does not say."""
+
+    jobs: tuple[JsonObject, ...]
+    has_more: bool | None
+
+
+def list_page(body: bytes) -> ListPage | None:
+    """The page of a list in `body`; None for everything else."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    jobs = value.get("data") if isinstance(value, dict) else None
+    if not isinstance(jobs, list):
+        return None
+    has_more = value.get("has_more")
+    return ListPage(
+        tuple(job for job in jobs if isinstance(job, dict)), has_more if isinstance(has_more, bool) else None
+    )
+
+
 def object_of(body: bytes) -> JsonObject | None:
     """The JSON object in `body`, out of one wrapping around it; None for everything else."""
     try:

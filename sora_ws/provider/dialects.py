@@ -10,13 +10,25 @@ from types import MappingProxyType
 from typing import Final
 from urllib.parse import quote, urljoin, urlsplit
 
-from sora_ws.provider import Job, Missing, OutcomeUnknown, ProviderError, Refused, Unavailable, failures
+from sora_ws.provider import (
+    Job,
+    ListedJob,
+    Missing,
+    NoList,
+    OutcomeUnknown,
+    ProviderError,
+    Refused,
+    Unavailable,
+    failures,
+)
 from sora_ws.provider.answers import (
     JOB_IDS,
     Answer,
     JsonObject,
+    ListPage,
     Reason,
     job_within,
+    list_page,
     look_after_ms,
     object_of,
     reason_of,
@@ -40,8 +52,11 @@ WORDS: Final[Mapping[str, Event]] = MappingProxyType(
     {"": Event.ACCEPTED, **{word: event for event, words in _WORDS_OF.items() for word in words.split()}}
 )
 LOST_WORDS: Final = frozenset({"expired", "deleted", "not_found"})
+NO_LIST: Final = frozenset({400, 404, 405, 410, 422, 501})
 NOT_THERE: Final = ("task_not_exist", "not_exist", "not exist", "not_found", "not found")
 UNKNOWN_WORDS_MAX: Final = 100
+TIME_IN_MS: Final = 100_000_000_000  # as seconds, that would be in the year 5138
+TIME_MAX: Final = 253_402_300_800_000  # the year 10000
 
 # Where backends put the address of the video, the likeliest first.
 URL_PLACES: Final[tuple[tuple[str | int, ...], ...]] = (
@@ -99,6 +114,18 @@ class AnswerReader:
             raise Missing(self.said(answer, reason))
         raise self.unavailable(answer, now)
 
+    def listed(self, answer: Answer, now: float) -> tuple[list[ListedJob], ListPage]:
+        """The jobs on a page of the list. `now` in s since the epoch. Raises NoList or Unavailable."""
+        if answer.status in NO_LIST:
+            raise NoList(self.said(answer))
+        if not answer.is_success:
+            raise self.unavailable(answer, now)
+        page = list_page(answer.body)
+        if page is None:
+            raise NoList(f"HTTP {answer.status} without a list")
+        found = (self._listed_job(job, answer) for job in page.jobs)
+        return [job for job in found if job is not None], page
+
     def unavailable(self, answer: Answer, now: float) -> Unavailable:
         """The error for an answer that tells nothing of the job. `now` in s since the epoch."""
         reason = reason_of(object_of(answer.body))
@@ -150,6 +177,14 @@ class AnswerReader:
         said = failures.cleaned(reason.message, self._key)
         failure = failures.of_refusal(200, reason, self._key)
         return replace(failure, details=f"answer without id: {said}" if said else "answer without id")
+
+    def _listed_job(self, job: JsonObject, answer: Answer) -> ListedJob | None:
+        job_id = _job_id(job)
+        if job_id is None:
+            return None
+        texts = {name: _word(job.get(name)) for name in ("prompt", "model", "seconds", "size")}
+        made = Job(job_id, self._observation(job, answer))
+        return ListedJob(made, created_at=_time_ms(job.get("created_at")), **texts)
 
     def _observation(self, job: JsonObject, answer: Answer) -> Observation:
         event, failure = self._outcome(job)
@@ -272,6 +307,22 @@ def _job_id(body: JsonObject) -> str | None:
         if isinstance(value, str) and value and value.isprintable():
             return value
     return None
+
+
+def _word(value: object) -> str | None:
+    """A text or a number as the text that an order would have; None for nothing."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    is_plain = isinstance(value, str | int) and not isinstance(value, bool)
+    return (str(value) or None) if is_plain else None
+
+
+def _time_ms(value: object) -> int | None:
+    """A time in ms, from s or ms since the epoch; None where it is neither."""
+    number = _number(value) if isinstance(value, str) else value
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number < TIME_MAX:
+        return None
+    return int(number if number > TIME_IN_MS else number * 1000)
 
 
 def _has_error(job: JsonObject) -> bool:

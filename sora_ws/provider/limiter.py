@@ -19,8 +19,10 @@ from typing import Final
 
 from sora_ws.provider import (
     Job,
+    Listing,
     Missing,
     NoContent,
+    NoList,
     OutcomeUnknown,
     ProviderError,
     Refused,
@@ -35,7 +37,13 @@ FAILURES_MAX: Final = 5
 BREAK_MAX_S: Final = 30.0  # also how late a provider's return may be seen
 TELL_EVERY_S: Final = 60.0
 OUTCOMES: Final[Mapping[type[ProviderError], str]] = MappingProxyType(
-    {OutcomeUnknown: "unknown", Refused: "refused", Missing: "missing", NoContent: "no content"}
+    {
+        OutcomeUnknown: "unknown",
+        Refused: "refused",
+        Missing: "missing",
+        NoContent: "no content",
+        NoList: "no list",
+    }
 )
 
 
@@ -45,6 +53,7 @@ class Kind(Enum):
     LOOK = "look"
     CHECK = "check"
     CREATE = "create"
+    LIST = "list"
     DOWNLOAD = "download"
     DELETE = "delete"
 
@@ -210,6 +219,11 @@ class LimitedVideos:
         """See `VideoProvider.create`."""
         with self._call(Kind.CREATE):
             return await self._provider.create(order, reference)
+
+    async def recent(self, since: int) -> Listing:
+        """See `VideoProvider.recent`."""
+        with self._call(Kind.LIST):
+            return await self._provider.recent(since)
 
     async def look(self, job_id: str) -> Observation:
         """See `VideoProvider.look`."""

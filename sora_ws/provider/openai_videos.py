@@ -6,9 +6,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
-from sora_ws.provider import Job, OutcomeUnknown, Unavailable
+from sora_ws.provider import Job, ListedJob, Listing, OutcomeUnknown, Unavailable
 from sora_ws.provider.answers import Answer
 from sora_ws.provider.dialects import AnswerReader
 from sora_ws.provider.downloads import Downloader
@@ -20,6 +20,8 @@ from sora_ws.task import Observation, Order
 CALL_TIMEOUT_S: Final = 30.0
 CREATE_TIMEOUT_S: Final = 120.0  # proxies pass the whole of it on before they answer
 STALL_TIMEOUT_S: Final = 120.0  # proxies fetch the whole video before they send its first byte
+LIST_LIMIT: Final = 100  # jobs a page, the most that the format allows
+LIST_PAGES_MAX: Final = 10
 CANNOT_BE_DELETED: Final = frozenset({400, 404, 405, 410, 422, 501})
 
 
@@ -61,6 +63,24 @@ class OpenAIVideos:
             if not self._reader.wants_other_encoding(second):
                 answer = second
         return self._reader.created(answer, time.time())
+
+    async def recent(self, since: int) -> Listing:
+        """See `VideoProvider.recent`. Reads at most LIST_PAGES_MAX pages."""
+        found: dict[str, ListedJob] = {}
+        after: str | None = None
+        for _ in range(LIST_PAGES_MAX):
+            query = {"limit": str(LIST_LIMIT), "order": "desc"} | ({"after": after} if after else {})
+            answer = await self._call("GET", f"{self._videos_url}?{urlencode(query)}")
+            jobs, page = self._reader.listed(answer, time.time())
+            news = {job.job.id: job for job in jobs if job.job.id not in found}
+            found |= news
+            has_more = len(page.jobs) >= LIST_LIMIT if page.has_more is None else page.has_more
+            if not has_more or _reaches_back(jobs, since):
+                return Listing(tuple(found.values()), is_whole=True)
+            if not news:  # it does not know `after`, and shows the same page again
+                break
+            after = jobs[-1].job.id
+        return Listing(tuple(found.values()), is_whole=False)
 
     async def look(self, job_id: str) -> Observation:
         """See `VideoProvider.look`."""
@@ -113,3 +133,9 @@ class OpenAIVideos:
             raise Unavailable(self._reader.cleaned(str(error))) from error
         except NoAnswer as error:
             raise OutcomeUnknown(self._reader.cleaned(str(error))) from error
+
+
+def _reaches_back(jobs: Sequence[ListedJob], since: int) -> bool:
+    """Whether a page that is newest first ends with a job from before `since` (ms)."""
+    times = [job.created_at for job in jobs if job.created_at is not None]
+    return bool(times) and times[0] > times[-1] and times[-1] < since

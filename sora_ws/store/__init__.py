@@ -79,8 +79,7 @@ class User:
 class TaskStore(Protocol):
     """Where tasks live. `seq` is the lock: whoever read an older one has to read again.
 
-    `insert`, and a `save` that changes the state, are durable when they return; a `save` of
-    a mere progress and a `reschedule` may be lost with the power.
+    `insert` and `save` are durable when they return; a `reschedule` may be lost with the power.
     """
 
     async def insert(self, task: Task) -> None:
@@ -144,6 +143,10 @@ class TaskStore(Protocol):
 
     async def find_by_job(self, job_id: str) -> Task | None:
         """The live task that the provider knows under this id."""
+        ...
+
+    async def known_jobs(self, job_ids: Sequence[str]) -> frozenset[str]:
+        """Those of the provider's jobs that a task has, live or ended."""
         ...
 
     async def due_callbacks(

@@ -56,6 +56,7 @@ TASK_INDEXES: Final = (
         unique=True,
         partialFilterExpression={"idempotency.key": {"$exists": True}},
     ),
+    IndexModel({"jobId": 1}, name="tasks_by_job", partialFilterExpression={"jobId": {"$gt": ""}}),
     IndexModel({"userId": 1} | NEWEST_FIRST, name="tasks_of_user"),
     IndexModel({"userId": 1, "status": 1} | NEWEST_FIRST, name="tasks_of_user_by_status"),
     IndexModel({"team": 1} | NEWEST_FIRST, name="tasks_of_team"),
@@ -69,7 +70,6 @@ TASK_INDEXES: Final = (
             "due_tasks": LONGEST_DUE_FIRST,
         }.items()
     ),
-    IndexModel({"jobId": 1}, name="live_tasks_by_job", partialFilterExpression={"live": True}),
     IndexModel(
         LONGEST_DUE_CALLBACK_FIRST | {"callback.host": 1, "userId": 1},
         name="due_callbacks",
@@ -201,6 +201,11 @@ class MongoStore:
 
     async def find_by_job(self, job_id: str) -> Task | None:
         return await self._task({"jobId": job_id, "live": True})
+
+    async def known_jobs(self, job_ids: Sequence[str]) -> frozenset[str]:
+        async with self._database() as database:
+            found = await database.tasks.find({"jobId": {"$in": [*job_ids]}}, {"jobId": 1}).to_list(None)
+        return frozenset(document["jobId"] for document in found)
 
     async def due_callbacks(
         self, until: int, limit: int, *, but_not_to: Collection[str] = (), but_not_of: Collection[str] = ()

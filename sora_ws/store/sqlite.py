@@ -66,10 +66,11 @@ CREATE INDEX IF NOT EXISTS live_tasks_of_team ON tasks (live, team, created_at, 
     WHERE live = 1 AND team IS NOT NULL;
 CREATE INDEX IF NOT EXISTS ended_tasks_of_user ON tasks (live, user_id, seq, id) WHERE live = 0;
 CREATE INDEX IF NOT EXISTS due_tasks ON tasks (live, next_look_at, id) WHERE live = 1;
-CREATE INDEX IF NOT EXISTS live_tasks_by_job ON tasks (document ->> '$.jobId') WHERE live = 1;
 CREATE INDEX IF NOT EXISTS due_callbacks
     ON tasks (document ->> '$.callback.dueAt', id, document ->> '$.callback.host', user_id)
     WHERE document ->> '$.callback.dueAt' IS NOT NULL;
+CREATE INDEX IF NOT EXISTS tasks_by_job ON tasks (document ->> '$.jobId')
+    WHERE document ->> '$.jobId' IS NOT NULL;
 CREATE TABLE IF NOT EXISTS users (
     name TEXT PRIMARY KEY,
     document TEXT NOT NULL,
@@ -201,6 +202,12 @@ class SqliteStore:
     async def find_by_job(self, job_id: str) -> Task | None:
         tasks = await self._tasks("WHERE document ->> '$.jobId' = ? AND live = 1 LIMIT 1", job_id)
         return tasks[0] if tasks else None
+
+    async def known_jobs(self, job_ids: Sequence[str]) -> frozenset[str]:
+        wanted = ", ".join("?" * len(job_ids))
+        job = "document ->> '$.jobId'"
+        rows = await self._read(f"SELECT {job} FROM tasks WHERE {job} IN ({wanted})", *job_ids)  # noqa: S608
+        return frozenset(job_id for (job_id,) in rows)
 
     async def due_callbacks(
         self, until: int, limit: int, *, but_not_to: Collection[str] = (), but_not_of: Collection[str] = ()

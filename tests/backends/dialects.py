@@ -184,6 +184,8 @@ class Videos(Answering):
             case "reset":
                 self.jobs.create(self._order(is_form))
                 self.reset()
+            case "lost":
+                self.reset()
             case "silent":
                 self.jobs.create(self._order(is_form))
                 await self._gone.wait()
@@ -215,11 +217,14 @@ class Videos(Answering):
 
     def get(self) -> None:
         """List."""
-        if not self.dialect.lists:
-            self.refuse(404, "Invalid URL (GET /v1/videos)")
-            return
-        jobs = [self.jobs.shown(job) for job in self.jobs.all.values()]
-        self.write({"object": "list", "data": jobs, "has_more": False})
+        match self.dialect.lists:
+            case "no route":
+                self.refuse(404, "Invalid URL (GET /v1/videos)")
+            case "error":
+                self.refuse(500, "internal error")
+            case _:
+                names = self.request.query_arguments
+                self.write(self.jobs.listed({name: self.get_query_argument(name) for name in names}))
 
 
 class Video(Answering):

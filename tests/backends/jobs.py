@@ -1,8 +1,10 @@
-"""The jobs of a backend, and how its dialect writes them. Nothing here depends on the time."""
+"""The jobs of a backend, and how its dialect writes them. Only `created_at` depends on the time."""
 
 from __future__ import annotations
 
+import time
 from base64 import b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,7 +18,7 @@ class Dialect:
     words: tuple[str, str, str, str] = ("queued", "in_progress", "completed", "failed")
     progress: Literal["number", "missing", "percent", "zero"] = "number"
     job_id: Literal["plain", "long", "changing"] = "plain"
-    creates: Literal["any", "form", "json", "reset", "silent", "held"] = "any"
+    creates: Literal["any", "form", "json", "reset", "silent", "held", "lost"] = "any"
     failure: Literal["job", "string", "http 500", "within a message"] = "job"
     content: Literal["video", "none", "late", "as json", "redirect", "url", "reset", "endless"] = "video"
     loses_every_other_look: bool = False
@@ -25,7 +27,7 @@ class Dialect:
     advice: dict[str, str] = field(default_factory=dict)  # headers of a look
     drips: Literal["nothing", "looks", "content"] = "nothing"
     deletes: bool = True
-    lists: bool = True
+    lists: Literal["jobs", "no prompts", "no route", "error"] = "jobs"
 
 
 @dataclass(slots=True)
@@ -34,6 +36,7 @@ class Job:
 
     id: str
     order: dict[str, Any]
+    created_at: float = field(default_factory=time.time)
     looks: int = 0
     contents: int = 0
 
@@ -67,7 +70,13 @@ class Jobs:
         if self.has_ended(job):
             status = failed if self.has_failed(job) else completed
         names = ("prompt", "model", "seconds", "size")
-        body = {"id": job.id, "object": "video", "created_at": 1_795_508_553, "status": status, "error": None}
+        body = {
+            "id": job.id,
+            "object": "video",
+            "created_at": int(job.created_at),
+            "status": status,
+            "error": None,
+        }
         body |= {name: job.order[name] for name in names if name in job.order} | self._progress(job)
         if self.dialect.job_id == "changing":
             body["id"] = f"{job.id}_{job.looks}"
@@ -76,6 +85,17 @@ class Jobs:
         elif self.has_ended(job) and self.dialect.content == "url":
             body["url"] = self.film_url
         return body
+
+    def listed(self, query: Mapping[str, str]) -> dict[str, Any]:
+        """A page of the list, newest first."""
+        jobs = [self.shown(job) for job in reversed(self.all.values())]
+        after = query.get("after")
+        start = next((number for number, job in enumerate(jobs, 1) if job["id"] == after), 0)
+        end = start + int(query.get("limit", "20"))
+        if self.dialect.lists == "no prompts":
+            for job in jobs:
+                del job["prompt"]
+        return {"object": "list", "data": jobs[start:end], "has_more": end < len(jobs)}
 
     def _progress(self, job: Job) -> dict[str, Any]:
         of_looks = self.dialect.looks or 100

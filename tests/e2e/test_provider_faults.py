@@ -202,13 +202,26 @@ async def test_progress_in_every_dialect(world: StartWorld, progress: Any) -> No
 
 @pytest.mark.gen_test(timeout=60)
 async def test_a_create_without_a_known_outcome(world: StartWorld) -> None:
-    """It is sent again; after three the task fails, retryable, and says that jobs may be running."""
-    async with world(Dialect(creates="reset")) as w:
+    """Without a list it is sent again; after three the task fails, and says that jobs may be running."""
+    dialect = Dialect(creates="reset", lists="no route")
+    async with world(dialect, patience=Patience(settle_ms=0)) as w:
         line = await w.line("ada")
         pushes = await line.follow(await w.create())
         error = pushes[-1]["payload"]["error"]
         assert (error["code"], error["retryable"]) == ("GENERATION_FAILED", True)
         assert "may be running" in error["details"]
+        assert len(w.provider.jobs.all) == 3
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_lost_job_is_found_in_the_list(worlds: StartWorld) -> None:
+    """Creates without answers, of equal orders too: each task gets a job of its own, and no second one."""
+    async with worlds(Dialect(creates="reset"), patience=Patience(settle_ms=0)) as w:
+        line = await w.line("ada")
+        await line.say("subscribe_room", {"room": "user"})
+        ids = {await w.create(prompt) for prompt in ("a cat", "a cat", "a dog")}
+        ended = {(await line.hear_until("taskCompleted"))["payload"]["videoId"] for _ in ids}
+        assert ended == ids
         assert len(w.provider.jobs.all) == 3
 
 

@@ -292,7 +292,7 @@ async def test_check_needs_no_list(backend: DialectServer, client_of: MakeClient
     """A backend without a list is there all the same."""
     client = client_of(backend.base_url)
     await client.check()
-    backend.jobs.dialect = Dialect(lists=False)
+    backend.jobs.dialect = Dialect(lists="no route")
     await client.check()
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tornado.ioloop import IOLoop
 
-from sora_ws.provider import Missing, NoContent, Refused, Unavailable, VideoProvider
+from sora_ws.provider import Missing, NoContent, Refused, Unavailable, VideoProvider, openai_videos
 from sora_ws.provider.downloads import is_video
 from sora_ws.provider.openai_videos import OpenAIVideos
 from sora_ws.provider.simulator import Simulator
@@ -143,6 +144,38 @@ async def test_a_deleted_job_is_gone(provider: VideoProvider) -> None:
 
 
 @pytest.mark.gen_test(timeout=60)
+async def test_recent_jobs_are_listed(provider: VideoProvider, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each once and with what was ordered, over several pages, and no deleted ones."""
+    monkeypatch.setattr(openai_videos, "LIST_LIMIT", 2)
+    began = int(time.time()) * 1000  # the format's times are whole seconds
+    jobs = [await provider.create(ordered(f"cat {number}"), None) for number in range(6)]
+    assert await provider.delete(jobs[0].id)
+    listing = await provider.recent(began)
+    assert listing.is_whole
+    assert {job.job.id: job.prompt for job in listing.jobs} == {
+        job.id: f"cat {number}" for number, job in enumerate(jobs) if number
+    }
+    for job in listing.jobs:
+        assert (job.model, job.seconds, job.size) == (CAT.model, str(CAT.seconds), CAT.size)
+        assert job.created_at is not None
+        assert began <= job.created_at <= time.time() * 1000
+        assert job.job.seen.event is not None
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_list_is_read_no_longer_than_it_is_asked_for(
+    provider: VideoProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says when it stopped before its end."""
+    monkeypatch.setattr(openai_videos, "LIST_LIMIT", 1)
+    monkeypatch.setattr(openai_videos, "LIST_PAGES_MAX", 2)
+    for number in range(3):
+        await provider.create(ordered(f"cat {number}"), None)
+    listing = await provider.recent(0)
+    assert (len(listing.jobs), listing.is_whole) == (2, False)
+
+
+@pytest.mark.gen_test(timeout=60)
 async def test_a_server_that_is_away(provider: VideoProvider, server: Server, tmp_path: Path) -> None:
     """Every call says that it is worth another try, and none anything worse."""
     await provider.check()
@@ -151,6 +184,7 @@ async def test_a_server_that_is_away(provider: VideoProvider, server: Server, tm
     calls = (
         provider.create(CAT, None),
         provider.look(job.id),
+        provider.recent(0),
         provider.download(job.id, [], tmp_path / "video.mp4", PLENTY),
         provider.delete(job.id),
         provider.check(),

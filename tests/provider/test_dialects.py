@@ -9,7 +9,7 @@ from email.utils import formatdate
 import pytest
 from tornado.httputil import HTTPHeaders
 
-from sora_ws.provider import OutcomeUnknown, ProviderError, Refused, Unavailable
+from sora_ws.provider import Job, ListedJob, NoList, OutcomeUnknown, ProviderError, Refused, Unavailable
 from sora_ws.provider.answers import Answer
 from sora_ws.provider.dialects import WORDS, AnswerReader, progress_of
 from sora_ws.provider.failures import BLOCKED_CODES
@@ -30,6 +30,10 @@ def answer(status: int, body: object, headers: dict[str, str] | None = None) -> 
 
 def reader() -> AnswerReader:
     return AnswerReader(BASE, KEY)
+
+
+def listed(created_at: int | None) -> ListedJob:
+    return ListedJob(Job("video_1", Observation(Event.ACCEPTED)), "a cat", "m", "8", None, created_at)
 
 
 @pytest.mark.parametrize(
@@ -387,3 +391,47 @@ def test_words_are_weak_evidence() -> None:
         reader().seen(answer(503, {"error": {"message": "the moderation service is away"}}), NOW)
     with pytest.raises(OutcomeUnknown):
         reader().created(answer(500, {"error": {"message": "the moderation service is away"}}), NOW)
+
+
+LISTED = {"id": "video_1", "status": "queued", "prompt": "a cat", "model": "m", "size": "", "seconds": 8}
+LISTS: list[tuple[str, object, ListedJob]] = [
+    ("seconds", LISTED | {"created_at": 1_795_508_553}, listed(1_795_508_553_000)),
+    ("milliseconds", LISTED | {"created_at": 1_795_508_553_123}, listed(1_795_508_553_123)),
+    ("a fraction", LISTED | {"created_at": 1_795_508_553.5}, listed(1_795_508_553_500)),
+    ("a text", LISTED | {"created_at": "1795508553"}, listed(1_795_508_553_000)),
+    ("zero", LISTED | {"created_at": 0}, listed(None)),
+    ("a bool", LISTED | {"created_at": True}, listed(None)),
+    ("far away", LISTED | {"created_at": 1e300}, listed(None)),
+    ("a date", LISTED | {"created_at": "2026-11-27T00:00:00Z"}, listed(None)),
+    ("nothing", LISTED, listed(None)),
+]
+
+
+@pytest.mark.parametrize(("job", "meaning"), [row[1:] for row in LISTS], ids=[row[0] for row in LISTS])
+def test_a_listed_job_is_understood(job: object, meaning: ListedJob) -> None:
+    """Its order and its time; alone on its page, too."""
+    jobs, page = reader().listed(answer(200, {"object": "list", "data": [job, "no job", {}]}), NOW)
+    assert (jobs, page.has_more) == ([meaning], None)
+    jobs, page = reader().listed(answer(200, {"data": [job], "has_more": False}), NOW)
+    assert (jobs, page.has_more) == ([meaning], False)
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 501])
+def test_a_provider_without_a_list(status: int) -> None:
+    """It says so by its status."""
+    with pytest.raises(NoList):
+        reader().listed(answer(status, {"error": {"message": "no"}}), NOW)
+
+
+@pytest.mark.parametrize("body", [b"<html>", [], {"data": {}}, {"id": "video_1"}])
+def test_what_is_no_list(body: object) -> None:
+    """A page that holds none is as good as no list."""
+    with pytest.raises(NoList):
+        reader().listed(answer(200, body), NOW)
+
+
+@pytest.mark.parametrize("status", [401, 403, 429, 500, 502, 503])
+def test_a_list_in_trouble(status: int) -> None:
+    """There may be one, later."""
+    with pytest.raises(Unavailable):
+        reader().listed(answer(status, b""), NOW)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from sora_ws.attendant import STOP_TRIES, UNKNOWN_SENDS_MAX, Patience
+from sora_ws.attendant import STOP_TRIES, Patience
 from sora_ws.rhythm import Rhythm
 from sora_ws.store import StoreError, StoreFull, StoreUnavailable
+from sora_ws.submitting import UNKNOWN_SENDS_MAX
 from sora_ws.task import FailureCode, State, Task
 from tests.backends.jobs import Dialect
 from tests.unit.works import Fault, Works, some_works
