@@ -24,6 +24,7 @@ from tornado.web import Application
 
 from sora_ws import failpoint, systemd
 from sora_ws.accepting import Acceptor
+from sora_ws.admission import Admission
 from sora_ws.attendant import PATIENCE, Attendant, Patience
 from sora_ws.auth import Accounts, Tokens, jwt_key
 from sora_ws.clock import Clock
@@ -42,8 +43,10 @@ from sora_ws.metrics import (
     HELD,
     MESSAGES,
     NEEDS_OPERATOR,
+    POSSIBLE_DOUBLES,
     SLOW,
     SUBSCRIPTIONS,
+    WAITING,
     WEBHOOKS,
     Metrics,
 )
@@ -233,8 +236,8 @@ class App:
 
         provider = await self._provider()
         postman = await self._callbacks(store, presenter)
-        service = self._tasks(store, media, provider, hub, postman)
-        reads = StateReads(hub, store)
+        service, admission = await self._tasks(store, media, provider, hub, postman)
+        reads = StateReads(hub, store, admission.placed)
         self._stack.push_async_callback(reads.close)
         stats = self._push(store, hub, reads, service, tokens)
         self._tell_figures(provider, hub)
@@ -265,14 +268,15 @@ class App:
                 "the clock was set back: %d tasks are due now", brought, extra={"action": "clock_back"}
             )
 
-    def _tasks(
+    async def _tasks(
         self, store: Store, media: MediaStore, provider: LimitedVideos, hub: Hub, postman: Postman
-    ) -> VideoService:
+    ) -> tuple[VideoService, Admission]:
         """What looks after tasks, started, and what users do with them."""
         settings = self.settings
 
         def publish(task: Task) -> None:
             hub.publish(task)
+            admission.note(task)
             if task.callback is not None and not task.is_live:
                 postman.nudge()
 
@@ -287,11 +291,20 @@ class App:
             patience=self._patience,
         )
         self._poller = Poller(store, attendant, provider, self._clock)
+        admission = Admission(
+            store=store,
+            writer=writer,
+            clock=self._clock,
+            places=settings.sora_max_in_flight,
+            attend=self._poller.nudge,
+        )
+        self._stack.callback(admission.stop)
         self._service = service = VideoService(
             store=store,
             writer=writer,
             media=media,
             clock=self._clock,
+            admission=admission,
             attend=self._poller.nudge,
             stop_job=attendant.stop_job,
             call_back=postman.nudge,
@@ -299,7 +312,10 @@ class App:
             simulated=settings.simulates,
         )
         self._poller.start()
-        return service
+        await admission.start()
+        self._metrics.tell(WAITING, lambda: admission.waiting)
+        self._metrics.tell(POSSIBLE_DOUBLES, lambda: attendant.possible_doubles)
+        return service, admission
 
     def _webhooks(self) -> Webhooks | None:
         """What takes the provider's word, None where no secret says who that is."""

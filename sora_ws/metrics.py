@@ -60,6 +60,14 @@ TASKS: Final = Figure(
     "Tasks that have not ended, of all instances; `submitting` is the queue",
     ("state",),
 )
+WAITING: Final = Figure(
+    "sora_ws_tasks_waiting", "gauge", "Tasks in line for a place at the provider (SORA_MAX_IN_FLIGHT)"
+)
+POSSIBLE_DOUBLES: Final = Figure(
+    "sora_ws_possible_doubles_total",
+    "counter",
+    "Creates sent again though a job may have come of the one before",
+)
 STORE_SECONDS: Final = Figure(
     "sora_ws_store_call_seconds",
     "histogram",
@@ -100,6 +108,8 @@ FIGURES: Final = (
     HELD,
     NEEDS_OPERATOR,
     TASKS,
+    WAITING,
+    POSSIBLE_DOUBLES,
     STORE_SECONDS,
     STORE_FAILURES,
     STORE_UP,

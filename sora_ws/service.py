@@ -11,6 +11,7 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from sora_ws import failpoint
+from sora_ws.admission import Admission
 from sora_ws.callbacks import Callback
 from sora_ws.media import MediaStore
 from sora_ws.store import DuplicateKey, Page, Stale, StoreUnavailable, TaskStore
@@ -52,7 +53,7 @@ class KeyReused(ServiceError):
 class VideoService:
     """What users may do with tasks; who may do it is decided here.
 
-    `attend` is told each new task, which is due at once; `stop_job` tells the provider that a
+    `attend` is told each new task that is due at once; `stop_job` tells the provider that a
     job isn't wanted any more, `call_back` the postman that a callback has become due.
     """
 
@@ -63,6 +64,7 @@ class VideoService:
         writer: TaskWriter,
         media: MediaStore,
         clock: Callable[[], int],
+        admission: Admission,
         attend: Callable[[Task], None],
         stop_job: Callable[[str], Awaitable[None]],
         call_back: Callable[[], None],
@@ -73,6 +75,7 @@ class VideoService:
         self._writer = writer
         self._media = media
         self._now = clock
+        self._admission = admission
         self._attend = attend
         self._stop_job = stop_job
         self._call_back = call_back
@@ -92,7 +95,10 @@ class VideoService:
         callback: Callback | None = None,
         idempotency: Idempotency | None = None,
     ) -> Task:
-        """Store a new task; it is submitted at once. Raises Forbidden, TooManyTasks, NoRoom, KeyReused."""
+        """Store a new task; it is submitted at once, or in its turn.
+
+        Raises Forbidden, TooManyTasks, NoRoom, KeyReused.
+        """
         if team is not None and team not in viewer.teams:
             raise Forbidden(f"you are not in the team {team!r}")
         task = Task.new(
@@ -129,30 +135,33 @@ class VideoService:
                 raise NoRoom("the disk of the videos is full")
             if reference is not None:
                 await self._media.save_reference(task.id, reference)
-            await self._writer.insert(task)
+            with self._admission.entering(task) as entered:
+                await self._writer.insert(entered)
         finally:
             self._creating[task.user_id] -= 1
             self._creating += Counter()  # drops the zeros
-        self._attend(task)
+        if not entered.waits:
+            self._attend(entered)
         failpoint.reach("task_handed_on")
-        return task
+        return entered
 
     async def get(self, viewer: Viewer, task_id: str) -> Task:
         """Raises NotFound, the same for an unknown task and for somebody else's."""
         task = await self._store.find(task_id)
         if task is None or not task.may_be_seen_by(viewer):
             raise NotFound(f"there is no video {task_id}")
+        [task] = await self._admission.placed([task])
         return task
 
     async def list(self, viewer: Viewer, page: Page) -> Sequence[Task]:
         """One page of the viewer's tasks, or of a team's. Raises Forbidden."""
         if page.team is not None and page.team not in viewer.teams:
             raise Forbidden(f"you are not in the team {page.team!r}")
-        return await self._store.list(page)
+        return await self._admission.placed(await self._store.list(page))
 
     async def live(self, *, user_id: str | None = None, team: str | None = None) -> Sequence[Task]:
         """The live tasks of a user or of a team, whoever asks."""
-        return await self._store.live(user_id=user_id, team=team)
+        return await self._admission.placed(await self._store.live(user_id=user_id, team=team))
 
     async def ended_since(self, user_id: str, seq: int) -> Sequence[Task]:
         """The user's tasks that ended behind this `seq`, oldest end first; at most the newest ENDED_MAX."""

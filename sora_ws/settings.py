@@ -193,6 +193,9 @@ class Settings:
         _whole(100, 3_600_000), 30_000, "ms; the longest wait between two looks at a healthy task"
     )
     sora_poll_min_interval: int = _setting(_whole(50, 3_600_000), 2_000, "ms; the shortest such wait")
+    sora_max_in_flight: int = _setting(
+        _whole(1, 100_000), 100, "Jobs at the provider at once; further tasks wait, fairly between users"
+    )
     sora_simulator_seconds: int = _setting(_whole(0, 86_400), 20, "How long the simulator takes for a video")
 
     sora_webhook_secret: tuple[Secret, ...] = _setting(

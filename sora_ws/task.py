@@ -21,6 +21,7 @@ from msgspec import Struct
 from sora_ws.callbacks import Callback
 
 TOTAL_STEPS: Final = 4
+NEVER: Final = 2**53  # a time that does not come
 PROGRESS_MAX_LIVE: Final = 99  # 100 belongs to a video that can be played
 
 
@@ -70,6 +71,8 @@ STATUS: Final[Mapping[State, Status]] = MappingProxyType(
 )
 
 LIVE: Final = (State.SUBMITTING, State.QUEUED, State.RENDERING, State.ARCHIVING)
+
+AT_PROVIDER: Final = (State.SUBMITTING, State.QUEUED, State.RENDERING)
 
 TRANSITIONS: Final[Mapping[tuple[State, Event], State]] = MappingProxyType(
     {
@@ -239,7 +242,9 @@ class Task:
     `seq` is the time of the last change that clients can see, and always more than the one
     before: the store's optimistic lock, and what puts pushes in order everywhere.
     `step` is the last of the four steps that was reached, also after the end. `accepted_at` is when
-    the provider took the job, `started_at` when it began to work.
+    the provider took the job, `started_at` when it began to work. `in_line`: it came when every place
+    at the provider was taken, and nobody looks at it until it is called; `queue_position` is then its
+    place, from 1, as of when it was read, and is not stored.
     """
 
     id: str
@@ -262,7 +267,9 @@ class Task:
     video: Video | None = None
     failure: Failure | None = None
     callback: Callback | None = None
+    in_line: bool = False
     idempotency: Idempotency | None = field(default=None, compare=False)
+    queue_position: int | None = field(default=None, compare=False)
 
     @classmethod
     def new(
@@ -299,6 +306,16 @@ class Task:
         return self.state in LIVE
 
     @property
+    def waits(self) -> bool:
+        """It stands in line for a place at the provider."""
+        return self.in_line and self.is_live
+
+    @property
+    def is_at_provider(self) -> bool:
+        """It has a place at the provider: a job there that is not done, or is about to have one."""
+        return self.state in AT_PROVIDER and not self.in_line
+
+    @property
     def metrics(self) -> Metrics | None:
         """How long it waited and worked, in whole seconds; None while it lives."""
         if self.finished_at is None:
@@ -307,6 +324,15 @@ class Task:
         began = self.finished_at if self.started_at is None else self.started_at
         queue = min(total, max(0, began - self.created_at) // 1000)
         return Metrics(total=total, queue=queue, process=total - queue)
+
+    def wait_in_line(self) -> Task:
+        """A new task for which there is no place: it is due when it is called."""
+        return replace(self, in_line=True, watch=replace(self.watch, next_look_at=NEVER))
+
+    def called(self, now: int) -> Task:
+        """It is its turn, and due at once."""
+        watch = Watch(next_look_at=now)
+        return replace(self, in_line=False, queue_position=None, watch=watch, seq=self._seq_after(now))
 
     def may_be_seen_by(self, viewer: Viewer) -> bool:
         """The owner and the members of the task's team see it; to others it doesn't exist."""

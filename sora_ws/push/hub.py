@@ -233,7 +233,8 @@ class Hub:
     def _keep(self, task: Task) -> None:
         topic = self._topics.get(task_topic(task.id))
         if topic is not None and len(topic.listeners) >= SEVERAL:
-            topic.newest = task if task.is_live else None
+            # Of one that waits, the place in line changes without a word: the store is asked.
+            topic.newest = task if task.is_live and not task.waits else None
 
     def _is_news(self, task: Task) -> bool:
         """Whether the state is newer than the last one known here; it is the last one now."""

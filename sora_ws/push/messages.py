@@ -144,7 +144,10 @@ class TokenExpiring(Message, frozen=True):
 
 
 class TaskProgress(Message, frozen=True):
-    """`estimated_time_remaining` in whole seconds, None where nobody can say."""
+    """`estimated_time_remaining` in whole seconds, None where nobody can say.
+
+    `queue_position` is there while the task waits for a place at the provider.
+    """
 
     video_id: str
     status: Status
@@ -154,6 +157,7 @@ class TaskProgress(Message, frozen=True):
     message: str
     estimated_time_remaining: int | None
     seq: int
+    queue_position: int | UnsetType = UNSET
 
 
 class Result(Message, frozen=True):
@@ -342,12 +346,15 @@ class Presenter:
             message=self.message(task),
             estimated_time_remaining=self.remaining_s(task, now),
             seq=task.seq,
+            queue_position=UNSET if task.queue_position is None else task.queue_position,
         )
 
     def message(self, task: Task) -> str:
         """The task's state as a sentence for people."""
         if task.state is State.RENDERING and task.overdue:
             return self._words.overdue
+        if task.waits:
+            return self._words.queued
         text: str = getattr(self._words, task.state)
         return text
 

@@ -27,6 +27,9 @@ class _Read(NamedTuple):
     published: Mapping[str, Task]
 
 
+Placed = Callable[[Sequence[Task]], Awaitable[Sequence[Task]]]
+"""Tells those among the tasks that wait in line their places there."""
+
 _Asking = list["asyncio.Future[_Read | Exception]"]
 
 
@@ -37,9 +40,10 @@ class StateReads:
     and the subscription, nor one between somebody else's read and its own question.
     """
 
-    def __init__(self, hub: Hub, store: TaskStore) -> None:
+    def __init__(self, hub: Hub, store: TaskStore, placed: Placed) -> None:
         self._hub = hub
         self._store = store
+        self._placed = placed
         self._asking: dict[str, _Asking] = {}
         self._places = asyncio.Semaphore(READS_AT_ONCE)
         self._running: set[asyncio.Task[None]] = set()
@@ -49,7 +53,7 @@ class StateReads:
 
         async def read() -> Sequence[Task]:
             task = await self._store.find(task_id)
-            return () if task is None else (task,)
+            return () if task is None else await self._placed([task])
 
         stored, published = await self._ask(task_topic(task_id), read)
         return _newer(stored[0], published) if stored else None
@@ -58,7 +62,11 @@ class StateReads:
         self, topic: str, *, user_id: str | None = None, team: str | None = None
     ) -> Sequence[Task]:
         """The states of the room's live tasks. Raises StoreError."""
-        stored, published = await self._ask(topic, lambda: self._store.live(user_id=user_id, team=team))
+
+        async def read() -> Sequence[Task]:
+            return await self._placed(await self._store.live(user_id=user_id, team=team))
+
+        stored, published = await self._ask(topic, read)
         newest = {task.id: _newer(task, published) for task in stored}
         return list((dict(published) | newest).values())
 

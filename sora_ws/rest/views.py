@@ -86,7 +86,7 @@ def view(task: Task, presenter: Presenter, now: int) -> TaskView:
         total_steps=TOTAL_STEPS,
         message=presenter.message(task),
         estimated_time_remaining=presenter.remaining_s(task, now),
-        queue_position=None,  # every task goes to the provider at once
+        queue_position=task.queue_position,
         prompt=task.order.prompt,
         model=task.order.model,
         seconds=task.order.seconds,

@@ -137,12 +137,25 @@ class TaskStore(Protocol):
     async def bring_forward(self, later_than: int, to: int) -> int:
         """Let live tasks with `next_look_at` > `later_than` be due at `to` instead; how many.
 
-        For a start behind a clock that was set back: they would wait until their old time.
+        For a start behind a clock that was set back: they would wait until their old time. Who waits
+        in line is left there.
         """
         ...
 
     async def find_by_job(self, job_id: str) -> Task | None:
         """The live task that the provider knows under this id."""
+        ...
+
+    async def at_provider(self) -> Sequence[str]:
+        """The ids of the tasks that have a place at the provider."""
+        ...
+
+    async def users_in_line(self) -> Sequence[tuple[str, int]]:
+        """The users who have tasks in line, and how many; first whose oldest is the oldest."""
+        ...
+
+    async def ids_in_line(self, user_id: str, limit: int | None = None) -> Sequence[str]:
+        """The ids of the user's tasks in line, oldest first."""
         ...
 
     async def known_jobs(self, job_ids: Sequence[str]) -> frozenset[str]:

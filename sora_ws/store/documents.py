@@ -1,7 +1,7 @@
 """What a task and a user look like at rest: plain documents with readable names.
 
 Both adapters keep the same document, MongoDB as BSON and SQLite as JSON. Every field is there,
-null where it is unset. `format`, `status` and `live` are written for queries and for people who
+null where it is unset. `format`, `status`, `live` and `place` are written for queries and for people who
 look into the database, and are worked out anew when a task is read.
 """
 
@@ -22,6 +22,8 @@ Document = dict[str, Any]
 T = TypeVar("T")
 
 FORMAT: Final = 1
+IN_LINE: Final = "line"
+AT_PROVIDER: Final = "provider"
 
 WEIGHT_DIGITS: Final = 6
 
@@ -37,7 +39,9 @@ def task_to_document(task: Task) -> Document:
     # SQLite's JSON functions end a text at a NUL, so two such names would be taken for one.
     if "\0" in f"{task.user_id}{task.team}{key}":
         raise ValueError("a user, team or idempotency key can't hold a NUL")
-    return _document(task) | {"status": task.status.value, "live": task.is_live, "format": FORMAT}
+    document = _document(task) | {"status": task.status.value, "live": task.is_live, "format": FORMAT}
+    del document["queuePosition"]
+    return document | {"place": _place(task)}
 
 
 def task_from_document(document: Mapping[str, Any]) -> Task:
@@ -91,6 +95,12 @@ def check_format(found: int) -> None:
     """Raises NewerFormat where a later version than this one wrote `found`."""
     if found > FORMAT:
         raise NewerFormat(f"the database has format {found}, this version knows up to {FORMAT}")
+
+
+def _place(task: Task) -> str | None:
+    if task.waits:
+        return IN_LINE
+    return AT_PROVIDER if task.is_at_provider else None
 
 
 def _document(value: Task | Watch | Callback | User) -> Document:

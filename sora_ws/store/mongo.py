@@ -33,7 +33,7 @@ from sora_ws.store import (
     UserExists,
     documents,
 )
-from sora_ws.task import State, Task, Watch
+from sora_ws.task import NEVER, State, Task, Watch
 
 SELECTION_SECONDS: Final = 2.0  # how long a call looks for a server that is not there
 LEAVE_SECONDS: Final = 1.0  # for telling the server that its sessions are over
@@ -55,6 +55,11 @@ TASK_INDEXES: Final = (
         name="tasks_by_key",
         unique=True,
         partialFilterExpression={"idempotency.key": {"$exists": True}},
+    ),
+    IndexModel(
+        {"place": 1, "userId": 1} | OLDEST_FIRST,
+        name="tasks_by_place",
+        partialFilterExpression={"place": {"$gt": ""}},
     ),
     IndexModel({"jobId": 1}, name="tasks_by_job", partialFilterExpression={"jobId": {"$gt": ""}}),
     IndexModel({"userId": 1} | NEWEST_FIRST, name="tasks_of_user"),
@@ -195,12 +200,26 @@ class MongoStore:
 
     async def bring_forward(self, later_than: int, to: int) -> int:
         async with self._database() as database:
-            later = {"live": True, "watch.nextLookAt": {"$gt": later_than}}
+            later = {"live": True, "watch.nextLookAt": {"$gt": later_than, "$lt": NEVER}}
             result = await database.tasks.update_many(later, {"$set": {"watch.nextLookAt": to}})
         return int(result.modified_count)
 
     async def find_by_job(self, job_id: str) -> Task | None:
         return await self._task({"jobId": job_id, "live": True})
+
+    async def at_provider(self) -> Sequence[str]:
+        return await self._ids({"place": documents.AT_PROVIDER})
+
+    async def users_in_line(self) -> Sequence[tuple[str, int]]:
+        oldest = {"_id": "$userId", "count": {"$sum": 1}, "oldest": {"$min": "$createdAt"}}
+        async with self._database() as database:
+            steps = [{"$match": {"place": documents.IN_LINE}}, {"$group": oldest}]
+            found = await database.tasks.aggregate(steps).to_list(None)
+        rows = sorted((row["oldest"], row["_id"], row["count"]) for row in found)
+        return [(user_id, count) for _, user_id, count in rows]
+
+    async def ids_in_line(self, user_id: str, limit: int | None = None) -> Sequence[str]:
+        return await self._ids({"place": documents.IN_LINE, "userId": user_id}, OLDEST_FIRST, limit)
 
     async def known_jobs(self, job_ids: Sequence[str]) -> frozenset[str]:
         async with self._database() as database:
@@ -302,6 +321,13 @@ class MongoStore:
     async def _conflict(self, task: Task) -> StoreError:
         taken = await self.find_by_key(task.user_id, task.idempotency.key) if task.idempotency else None
         return DuplicateKey(taken) if taken else StoreError(f"task {task.id} is there already")
+
+    async def _ids(
+        self, wanted: Mapping[str, Any], order: Mapping[str, int] | None = None, limit: int | None = None
+    ) -> Sequence[str]:
+        async with self._database() as database:
+            found = await database.tasks.find(wanted, {"_id": 1}, sort=order, limit=limit or 0).to_list(None)
+        return [document["_id"] for document in found]
 
     async def _task(self, wanted: Mapping[str, Any]) -> Task | None:
         async with self._database() as database:

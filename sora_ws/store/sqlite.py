@@ -33,7 +33,7 @@ from sora_ws.store import (
     UserExists,
     documents,
 )
-from sora_ws.task import LIVE, State, Task, Watch
+from sora_ws.task import LIVE, NEVER, State, Task, Watch
 
 LOCK_WAIT_S: Final = 1.5  # nothing breaks it off, and a stop waits for it
 COMMIT_MAX: Final = 100  # statements in one transaction, some ms of the file's lock
@@ -69,6 +69,8 @@ CREATE INDEX IF NOT EXISTS due_tasks ON tasks (live, next_look_at, id) WHERE liv
 CREATE INDEX IF NOT EXISTS due_callbacks
     ON tasks (document ->> '$.callback.dueAt', id, document ->> '$.callback.host', user_id)
     WHERE document ->> '$.callback.dueAt' IS NOT NULL;
+CREATE INDEX IF NOT EXISTS tasks_by_place ON tasks (document ->> '$.place', user_id, created_at, id)
+    WHERE document ->> '$.place' IS NOT NULL;
 CREATE INDEX IF NOT EXISTS tasks_by_job ON tasks (document ->> '$.jobId')
     WHERE document ->> '$.jobId' IS NOT NULL;
 CREATE TABLE IF NOT EXISTS users (
@@ -196,12 +198,30 @@ class SqliteStore:
 
     async def bring_forward(self, later_than: int, to: int) -> int:
         update = """UPDATE tasks SET watch = json_set(watch, '$.nextLookAt', ?)
-            WHERE live = 1 AND next_look_at > ? RETURNING id"""
-        return len(await self._write(update, to, later_than))
+            WHERE live = 1 AND next_look_at > ? AND next_look_at < ? RETURNING id"""
+        return len(await self._write(update, to, later_than, NEVER))
 
     async def find_by_job(self, job_id: str) -> Task | None:
         tasks = await self._tasks("WHERE document ->> '$.jobId' = ? AND live = 1 LIMIT 1", job_id)
         return tasks[0] if tasks else None
+
+    async def at_provider(self) -> Sequence[str]:
+        rows = await self._read(
+            "SELECT id FROM tasks WHERE document ->> '$.place' = ?", documents.AT_PROVIDER
+        )
+        return [task_id for (task_id,) in rows]
+
+    async def users_in_line(self) -> Sequence[tuple[str, int]]:
+        select = """SELECT min(created_at), user_id, count(*) FROM tasks
+            WHERE document ->> '$.place' = ? GROUP BY user_id"""
+        rows = await self._read(select, documents.IN_LINE)
+        return [(user_id, count) for _, user_id, count in sorted(rows)]
+
+    async def ids_in_line(self, user_id: str, limit: int | None = None) -> Sequence[str]:
+        select = """SELECT id FROM tasks WHERE document ->> '$.place' = ? AND user_id = ?
+            ORDER BY created_at, id LIMIT ?"""
+        rows = await self._read(select, documents.IN_LINE, user_id, -1 if limit is None else limit)
+        return [task_id for (task_id,) in rows]
 
     async def known_jobs(self, job_ids: Sequence[str]) -> frozenset[str]:
         wanted = ", ".join("?" * len(job_ids))

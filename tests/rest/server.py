@@ -15,6 +15,7 @@ from tornado.httputil import HTTPHeaders
 from tornado.testing import bind_unused_port
 from tornado.web import Application
 
+from sora_ws.admission import Admission
 from sora_ws.auth import Accounts, Tokens
 from sora_ws.clock import Clock
 from sora_ws.media import FileMedia, Links
@@ -103,11 +104,20 @@ class RestServer:
             stopped_jobs.append(job_id)
 
         media = FileMedia(settings.state_dir / "media")
+        writer = TaskWriter(store, clock, lambda task: None)
+        admission = Admission(
+            store=store,
+            writer=writer,
+            clock=clock,
+            places=settings.sora_max_in_flight,
+            attend=lambda task: None,
+        )
         service = VideoService(
             store=store,
-            writer=TaskWriter(store, clock, lambda task: None),
+            writer=writer,
             media=media,
             clock=clock,
+            admission=admission,
             attend=lambda task: None,
             stop_job=stop_job,
             call_back=lambda: None,

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from sora_ws.provider import Job, Missing, NoContent, OutcomeUnknown, Refused, Unavailable
+from sora_ws.provider import (
+    Job,
+    ListedJob,
+    Listing,
+    Missing,
+    NoContent,
+    NoList,
+    OutcomeUnknown,
+    Refused,
+    Unavailable,
+)
 from sora_ws.task import Event, Failure, FailureCode, Observation, Order
 from tests.simworld.weather import Weather
 
@@ -21,6 +32,8 @@ BROKEN: Final = Failure(FailureCode.GENERATION_FAILED, "the model is overloaded"
 
 @dataclass(slots=True)
 class _Job:
+    prompt: str
+    made_at: float
     starts_at: float
     ends_at: float
     video_at: float
@@ -29,15 +42,25 @@ class _Job:
 
 
 class SimProvider:
-    """`VideoProvider` over what happens in the world; `note` is told each job that is made."""
+    """`VideoProvider` over what happens in the world; `note` is told each job that is made.
+
+    Whether it `lists` its jobs is a matter of the world.
+    """
 
     def __init__(
-        self, chance: random.Random, weather: Weather, time: Callable[[], float], note: Callable[..., None]
+        self,
+        chance: random.Random,
+        weather: Weather,
+        now: Callable[[], float],
+        note: Callable[..., None],
+        *,
+        lists: bool,
     ) -> None:
         self._chance = chance
         self._weather = weather
-        self._time = time
+        self._time = now
         self._note = note
+        self._lists = lists
         self._jobs: dict[str, _Job] = {}
 
     async def create(self, order: Order, reference: bytes | None) -> Job:
@@ -52,6 +75,19 @@ class SimProvider:
             raise OutcomeUnknown("no answer")
         await self._travel()
         return Job(job_id, Observation(Event.ACCEPTED))
+
+    async def recent(self, since: int) -> Listing:
+        weather = await self._travel()
+        self._refuse(weather)
+        if not self._lists:
+            raise NoList("404")
+        jobs = [
+            ListedJob(Job(job_id, self._state(job)), prompt=job.prompt, created_at=int(job.made_at) * 1000)
+            for job_id, job in self._jobs.items()
+            if not job.is_stopped
+        ]
+        await self._travel()
+        return Listing(tuple(jobs), is_whole=True)
 
     async def look(self, job_id: str) -> Observation:
         weather = await self._travel()
@@ -110,7 +146,9 @@ class SimProvider:
         starts_at = now + self._chance.expovariate(1 / 2)
         ends_at = starts_at + self._chance.lognormvariate(2, 0.7)
         video_at = ends_at + (self._chance.uniform(0, 6) if self._chance.random() < 0.2 else 0)
-        self._jobs[job_id] = _Job(starts_at, ends_at, video_at, fails=self._chance.random() < 0.1)
+        self._jobs[job_id] = _Job(
+            prompt, time.time(), starts_at, ends_at, video_at, fails=self._chance.random() < 0.1
+        )
         self._note("job", prompt=prompt, job=job_id)
         return job_id
 

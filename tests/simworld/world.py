@@ -68,7 +68,11 @@ class World:
         self._disk = database.Disk(self._chance("disk"), self._weather("disk", database.PHASES))
         self.loop.delay_s = self._disk.delay_s
         self._provider = provider.SimProvider(
-            self._chance("provider"), self._weather("provider", provider.PHASES), self._time, self.note
+            self._chance("provider"),
+            self._weather("provider", provider.PHASES),
+            self._time,
+            self.note,
+            lists=self._chance("kind of provider").random() < 0.7,
         )
         self._people = [clients.Person(self, user) for user in USERS]
         self._life = 0
@@ -297,7 +301,7 @@ class World:
             patch("aiosqlite.connect", self._connect),
             patch("sora_ws.media._probe", self._probe),
             patch("sora_ws.auth.PasswordHasher", lambda: CHEAP),
-            patch("sora_ws.attendant.log.warning", self._count_doubles),
+            patch("sora_ws.submitting.log.warning", self._count_doubles),
         ):
             yield
         random.setstate(state)
@@ -332,6 +336,7 @@ class _SimApp(App):
             drain_seconds=1,
             sora_poll_min_interval=500,
             sora_poll_interval=3_000,
+            sora_max_in_flight=world._chance("places").choice((1, 2, 5, 100)),
             sora_api_base_url="http://localhost/v1",
             max_send_buffer_bytes=65_536,
         )

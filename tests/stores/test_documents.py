@@ -47,6 +47,7 @@ tasks = anything_of(
     user_id=NAMES,
     team=st.none() | NAMES,
     idempotency=st.none() | anything_of(Idempotency, key=NAMES),
+    queue_position=st.none(),  # which is not stored
 )
 
 

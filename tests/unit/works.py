@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from sora_ws.admission import Admission
 from sora_ws.attendant import PATIENCE, Attendant, Patience
 from sora_ws.clock import Clock
 from sora_ws.media import FileMedia
@@ -100,6 +101,7 @@ class Works:
     writer: TaskWriter
     attendant: Attendant
     poller: Poller
+    admission: Admission
     service: VideoService
     told: list[Task]
     is_told: asyncio.Event
@@ -146,6 +148,7 @@ async def some_works(
     rhythm: Rhythm = FAST,
     patience: Patience = PATIENCE,
     tasks_per_user_max: int = 1_000,
+    places: int = 100,
 ) -> AsyncIterator[Works]:
     """Works of their own; the poller stands still until a test starts it."""
     server, store, clock = DialectServer(dialect), FaultyStore(folder / "db"), Time()
@@ -160,6 +163,7 @@ async def some_works(
     def publish(task: Task) -> None:
         told.append(task)
         is_told.set()
+        admission.note(task)
 
     writer = TaskWriter(store, clock, publish)
     attendant = Attendant(
@@ -172,11 +176,14 @@ async def some_works(
         patience=patience,
     )
     poller = Poller(store, attendant, provider, clock)
+    admission = Admission(store=store, writer=writer, clock=clock, places=places, attend=poller.nudge)
+    await admission.start()
     service = VideoService(
         store=store,
         writer=writer,
         media=media,
         clock=clock,
+        admission=admission,
         attend=poller.nudge,
         stop_job=attendant.stop_job,
         call_back=lambda: None,
@@ -194,12 +201,14 @@ async def some_works(
             writer,
             attendant,
             poller,
+            admission,
             service,
             told,
             is_told,
         )
     finally:
         await service.close(0)
+        admission.stop()
         await poller.stop(0)
         await provider.close()
         await server.stop()

@@ -1,0 +1,195 @@
+"""Who may go to the provider: so many jobs there at once, and the rest wait in the store, in line.
+
+A task that finds a place free when it comes goes at once. Others are stored as waiting, and are not
+read again until it is their turn: what is kept of them here is a number for each user.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Final
+
+from tornado.ioloop import PeriodicCallback
+
+from sora_ws.line import Line
+from sora_ws.store import StoreError, TaskStore
+from sora_ws.task import Task
+from sora_ws.writer import Gone, TaskWriter
+
+log = logging.getLogger(__name__)
+
+ROUND_EVERY_MS: Final = 1_000  # where nothing calls for one: the store was away, or others changed it
+COUNT_EVERY_MS: Final = 1_000
+
+
+class Admission:
+    """Keeps at most `places` tasks at the provider. `attend` is told each task that gets a place."""
+
+    def __init__(
+        self,
+        *,
+        store: TaskStore,
+        writer: TaskWriter,
+        clock: Callable[[], int],
+        places: int,
+        attend: Callable[[Task], None],
+    ) -> None:
+        self._store = store
+        self._writer = writer
+        self._now = clock
+        self._places = places
+        self._attend = attend
+        self._held: set[str] = set()
+        self._unsure: set[str] = set()  # the store did not say whether they hold a place
+        self._line = Line()
+        self._entering = 0  # tasks that are being stored as waiting
+        self._is_counted = False  # the store was asked who waits since the line last changed here
+        self._count_at = 0
+        self._round: asyncio.Task[None] | None = None
+        self._again = False
+        self._beat = PeriodicCallback(self._look_again, ROUND_EVERY_MS)
+
+    @property
+    def _has_room(self) -> bool:
+        return len(self._held) < self._places
+
+    @property
+    def waiting(self) -> int:
+        """How many tasks wait in line."""
+        return len(self._line)
+
+    async def start(self) -> None:
+        """Begin with whatever the store holds. Raises StoreError."""
+        self._held = set(await self._store.at_provider())
+        await self._count()
+        self._beat.start()
+        self.wake()
+
+    def stop(self) -> None:
+        """Let nobody in any more; who waits is found by the next start."""
+        self._beat.stop()
+        if self._round is not None:
+            self._round.cancel()
+
+    @contextmanager
+    def entering(self, task: Task) -> Iterator[Task]:
+        """The new task with a place that is its own, or as one that waits in line.
+
+        It is stored inside; where that fails, it is made sure of later.
+        """
+        entered = self._enter(task)
+        self._entering += entered.waits
+        is_stored = False
+        try:
+            yield entered
+            is_stored = True
+        finally:
+            if entered.waits:
+                self._entering -= 1
+                self._is_counted = False
+            if not is_stored:
+                self._unsure.add(task.id)
+            if not is_stored or (entered.waits and self._has_room):
+                self.wake()
+
+    def _enter(self, task: Task) -> Task:
+        if self._has_room and not self._line:
+            self._held.add(task.id)
+            return task
+        self._line.join(task.user_id)
+        position = self._line.position(task.user_id, self._line.count(task.user_id) - 1)
+        return replace(task.wait_in_line(), queue_position=position)
+
+    def note(self, task: Task) -> None:
+        """What has become of a task: it may have left its place, or the line."""
+        if task.is_at_provider or task.waits:
+            return
+        self._held.discard(task.id)
+        if task.in_line:
+            self._line.leave(task.user_id)
+            self._is_counted = False
+        if self._line:
+            self.wake()
+
+    def wake(self) -> None:
+        """Somebody waits, or a place may be free."""
+        self._again = True
+        if self._round is None or self._round.done():
+            self._round = asyncio.create_task(self._rounds())
+
+    async def placed(self, tasks: Sequence[Task]) -> Sequence[Task]:
+        """The tasks, those that wait with their places in line. Raises StoreError."""
+        older: dict[str, dict[str, int]] = {}
+        for user_id in {task.user_id for task in tasks if task.waits}:
+            ids = await self._store.ids_in_line(user_id)
+            older[user_id] = {task_id: number for number, task_id in enumerate(ids)}
+        return [self._placed(task, older[task.user_id]) if task.waits else task for task in tasks]
+
+    def _placed(self, task: Task, older: dict[str, int]) -> Task:
+        position = self._line.position(task.user_id, older.get(task.id, -1))
+        return replace(task, queue_position=position)
+
+    def _look_again(self) -> None:
+        if self._line or self._unsure or not self._is_counted:
+            self.wake()
+
+    async def _rounds(self) -> None:
+        while self._again:
+            self._again = False
+            try:
+                await self._let_in()
+            except StoreError as error:
+                log.warning("tasks wait in line for the store: %s", error, extra={"action": "line_waits"})
+                return
+
+    async def _let_in(self) -> None:
+        """Fill the free places, each user in turn."""
+        await self._make_sure()
+        if self._now() >= self._count_at and not self._is_counted:
+            await self._count()
+        while self._has_room and (user_id := self._line.next()) is not None:
+            self._is_counted = False
+            for task_id in await self._store.ids_in_line(user_id, limit=1):
+                await self._call(task_id)
+
+    async def _make_sure(self) -> None:
+        while self._unsure:
+            task_id = next(iter(self._unsure))
+            task = await self._store.find(task_id)
+            if task is None or not task.is_at_provider:
+                self._held.discard(task_id)
+            self._unsure.discard(task_id)
+
+    async def _count(self) -> None:
+        """Take over the store's word of who waits, at most once a second: it counts them all.
+
+        Not while the line changes here, which it may not know yet.
+        """
+        self._is_counted = not self._entering
+        users = await self._store.users_in_line()
+        if self._is_counted and not self._entering:
+            self._line.update(users)
+            self._count_at = self._now() + COUNT_EVERY_MS
+
+    async def _call(self, task_id: str) -> None:
+        """The task's turn has come: it leaves the line, in the store first."""
+        task = await self._store.find(task_id)
+        if task is None or not task.waits:
+            return
+        self._held.add(task_id)
+        try:
+            task = await self._writer.apply(task, lambda task, now: task.called(now) if task.waits else task)
+        except Gone:
+            self._held.discard(task_id)
+            return
+        except StoreError:
+            self._unsure.add(task_id)
+            raise
+        if task.is_at_provider:
+            self._attend(task)
+        else:
+            self._held.discard(task_id)

@@ -1,0 +1,169 @@
+"""At most so many at the provider, the rest in line: fairly, over failures and restarts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sora_ws.admission import Admission
+from sora_ws.store import StoreUnavailable
+from sora_ws.task import Order, State, Task, Viewer
+from tests.backends.jobs import Dialect
+from tests.unit.works import ADA, Fault, Works, some_works
+
+BOB = Viewer("bob")
+
+
+async def create(w: Works, viewer: Viewer = ADA, prompt: str = "a cat") -> Task:
+    return await w.service.create(viewer, Order(prompt, "sora-2"))
+
+
+async def until(w: Works, ids: Sequence[str], state: State) -> None:
+    """Each of these tasks was told to be in this state."""
+    missing = set(ids)
+    while missing := missing - {task.id for task in w.told if task.state is state}:
+        w.is_told.clear()
+        await w.is_told.wait()
+
+
+def most_at_once(w: Works) -> int:
+    """How many tasks had a place at the provider at once, as it was told."""
+    there: set[str] = set()
+    most = 0
+    for task in w.told:
+        there.add(task.id) if task.is_at_provider else there.discard(task.id)
+        most = max(most, len(there))
+    return most
+
+
+def called(w: Works) -> list[str]:
+    """The users of those who had waited, in the order in which they were called."""
+    waited = [task.id for task in w.told if task.waits]
+    first_moves = {task.id: task for task in reversed(w.told) if not task.waits}
+    return [task.user_id for task in sorted(map(first_moves.__getitem__, waited), key=lambda task: task.seq)]
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_never_more_than_its_places(tmp_path: Path) -> None:
+    """All get to their ends, and at no moment more than three were at the provider."""
+    async with some_works(tmp_path, Dialect(looks=2), places=3) as w:
+        w.poller.start()
+        tasks = [await create(w, prompt="[fail]") for _ in range(12)]
+        assert [task.waits for task in tasks] == [False] * 3 + [True] * 9
+        await until(w, [task.id for task in tasks], State.FAILED)
+        assert most_at_once(w) == 3
+        assert w.admission.waiting == 0
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_one_task_does_not_wait_behind_many(tmp_path: Path) -> None:
+    """Users have turns, by their own oldest, whoever came first."""
+    async with some_works(tmp_path, Dialect(looks=1), places=1) as w:
+        w.poller.start()
+        many = [await create(w, prompt="[fail]") for _ in range(8)]
+        one = await create(w, BOB, "[fail]")
+        assert one.queue_position == 2
+        await until(w, [task.id for task in [*many, one]], State.FAILED)
+        assert called(w) == ["ada", "bob", *["ada"] * 6]
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_places_in_line(tmp_path: Path) -> None:
+    """As told at once, and as read later; who is at the provider has none."""
+    async with some_works(tmp_path, Dialect(looks=None), places=1) as w:
+        tasks = [await create(w, viewer) for viewer in (ADA, ADA, ADA, BOB, ADA, BOB)]
+        assert [task.queue_position for task in tasks] == [None, 1, 2, 2, 4, 4]
+        assert [task.queue_position for task in await w.service.live(user_id="ada")] == [None, 1, 3, 5]
+        assert [(await w.service.get(BOB, task.id)).queue_position for task in tasks[3::2]] == [2, 4]
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_who_is_cancelled_or_deleted_leaves_the_line(tmp_path: Path) -> None:
+    """Those behind move up, and the next place is theirs."""
+    async with some_works(tmp_path, Dialect(looks=None), places=1) as w:
+        w.poller.start()
+        first, second, third, last = [await create(w) for _ in range(4)]
+        await w.service.cancel(ADA, second.id)
+        await w.service.delete(ADA, third.id)
+        assert (await w.service.get(ADA, last.id)).queue_position == 1
+        await w.service.cancel(ADA, first.id)
+        await until(w, [last.id], State.RENDERING)
+        assert {job.order["prompt"] for job in w.provider.jobs.all.values()} == {"a cat"}
+        assert w.admission.waiting == 0
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_restart_takes_the_line_up(tmp_path: Path) -> None:
+    """By what the store holds: places that are taken, and who waits."""
+    async with some_works(tmp_path, Dialect(looks=None), places=2) as w:
+        w.poller.start()
+        tasks = [await create(w) for _ in range(4)]
+        w.admission.stop()
+        again = Admission(store=w.store, writer=w.writer, clock=w.clock, places=3, attend=w.poller.nudge)
+        await again.start()
+        await until(w, [task.id for task in tasks[:3]], State.RENDERING)
+        assert again.waiting == 1
+        assert (await w.stored(tasks[3])).waits
+        again.stop()
+
+
+@pytest.mark.parametrize("is_done", [False, True])
+@pytest.mark.gen_test(timeout=60)
+async def test_an_insert_of_unknown_outcome(tmp_path: Path, is_done: bool) -> None:
+    """A task that was not stored holds no place; one that was holds its own."""
+    async with some_works(tmp_path, Dialect(looks=None), places=1) as w:
+        insert = w.store.insert
+
+        async def fail(task: Task) -> None:
+            if is_done:
+                await insert(task)
+            raise StoreUnavailable("away")
+
+        w.store.insert = fail  # type: ignore[method-assign]
+        with pytest.raises(StoreUnavailable):
+            await create(w)
+        w.store.insert = insert  # type: ignore[method-assign]
+        task = await create(w)
+        w.poller.start()
+        if is_done:
+            await w.provider.until(lambda: len(w.provider.jobs.all) == 1)
+            assert (await w.stored(task)).waits
+        else:
+            w.admission.wake()
+            await until(w, [task.id], State.RENDERING)
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_store_that_fails_at_a_turn(tmp_path: Path) -> None:
+    """The turn comes again when the store is back."""
+    async with some_works(tmp_path, Dialect(looks=None), places=1) as w:
+        w.poller.start()
+        first, second = await create(w), await create(w)
+        w.store.faults = [Fault(StoreUnavailable("away"), of=lambda task: task.id == second.id)]
+        await w.service.cancel(ADA, first.id)
+        await until(w, [second.id], State.RENDERING)
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_the_line_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many wait, no question reads them: a turn reads the one task whose it is."""
+    async with some_works(tmp_path, Dialect(looks=None), places=1) as w:
+        tasks = [await create(w) for _ in range(300)]
+        read: list[int] = []
+        tasks_of = w.store._tasks
+
+        async def counted(where: str, *values: Any) -> Sequence[Task]:
+            found = await tasks_of(where, *values)
+            read.append(len(found))
+            return found
+
+        monkeypatch.setattr(w.store, "_tasks", counted)
+        w.poller.start()
+        await until(w, [tasks[0].id], State.RENDERING)
+        await w.service.cancel(ADA, tasks[0].id)
+        await until(w, [tasks[1].id], State.RENDERING)
+        assert max(read) == 1
+        assert w.admission.waiting == 298
