@@ -61,7 +61,7 @@ async def answer_of(client: socket.socket) -> bytes:
 
 @pytest.mark.gen_test(timeout=30)
 async def test_a_storm_comes_in_a_few_a_turn(listening: socket.socket) -> None:
-    """Others have their turn after every four of a crowd, and all of it comes in."""
+    """Others have their turn after every few of a crowd, and all of it comes in."""
     server = Counting(Application([("/", Hello)]))
     with ExitStack() as clients:
         for _ in range(STORM):

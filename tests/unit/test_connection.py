@@ -74,6 +74,23 @@ async def test_a_ping_is_answered_with_its_own_data() -> None:
     assert (pong.opcode, bytes(pong.data)) == (Opcode.PONG, b"abc")
 
 
+@given(data=st.binary(max_size=125), pieces=st.lists(st.integers(1, 20), max_size=8))
+def test_pongs_are_passed_over(data: bytes, pieces: list[int]) -> None:
+    """However they come, alone or between the fragments of a message, and nothing is left of them."""
+    pong = from_client(Opcode.PONG, data)
+    first = Frame(Opcode.TEXT, b"one, ", fin=False).serialize(mask=True)
+    rest = Frame(Opcode.CONT, b"two").serialize(mask=True)
+    sent = pong + first + pong + rest + pong
+    connection, _, ear = open_line()
+    asyncio.run(bring(connection, pong))
+    for size in pieces:
+        asyncio.run(bring(connection, sent[:size]))
+        sent = sent[size:]
+    asyncio.run(bring(connection, sent))
+    assert ear.texts == ["one, two"]
+    assert connection._parser is None
+
+
 def test_what_waits_is_conflated() -> None:
     """A newer state takes the older one's place, at the end; replies are never replaced."""
     connection, wire, _ = open_line()
