@@ -20,7 +20,7 @@ JsonObject = dict[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer over HTTP; `headers` are found by their names in any case."""
+    """A whole answer over HTTP; `headers` are found by their names in lower case."""
 
     status: int
     headers: Mapping[str, str]

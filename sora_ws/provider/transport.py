@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from io import BytesIO
 from ipaddress import ip_address
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -13,20 +13,20 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import pycurl
-from tornado.curl_httpclient import CurlAsyncHTTPClient, CurlError
-from tornado.httpclient import HTTPRequest, HTTPResponse
 
 from sora_ws import __version__
 from sora_ws.peers import is_public
 from sora_ws.provider.answers import Answer
+from sora_ws.provider.multi import Closed, TransferError, Transfers
 
 CALLS_AT_ONCE: Final = 100
 DOWNLOADS_AT_ONCE: Final = 16
 ANSWER_BYTES_MAX: Final = 32 * 1024 * 1024  # a job may hold a short video as a data: URL
-CONNECT_TIMEOUT_S: Final = 10.0
+CONNECT_TIMEOUT_MS: Final = 10_000
 STALL_BYTES_PER_S: Final = 1024
 ORIGINS_KEPT: Final = 64
 CHUNK_BYTES: Final = 128 * 1024
+USER_AGENT: Final = f"sora-ws/{__version__}"
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -73,17 +73,13 @@ class Contact:
 
 
 class Transport:
-    """Sends requests and never follows a redirect. Belongs to the IOLoop it was made on."""
+    """Sends requests and never follows a redirect. Belongs to the event loop it was made on."""
 
     def __init__(self, stall_timeout_s: float) -> None:
         self._stall_timeout_s = stall_timeout_s
-        self._calls = CurlAsyncHTTPClient(
-            force_instance=True, max_clients=CALLS_AT_ONCE, max_body_size=ANSWER_BYTES_MAX
-        )
-        self._downloads = CurlAsyncHTTPClient(force_instance=True, max_clients=DOWNLOADS_AT_ONCE)
+        self._calls = Transfers(CALLS_AT_ONCE)
+        self._downloads = Transfers(DOWNLOADS_AT_ONCE)
         self._proxy_for = lru_cache(ORIGINS_KEPT)(_proxy)  # to read the environment costs more than a look
-        self._under_way: set[asyncio.Future[HTTPResponse]] = set()
-        self._is_closed = False
 
     async def call(
         self, method: str, url: str, headers: dict[str, str], body: bytes | None, timeout_s: float
@@ -92,15 +88,22 @@ class Transport:
 
         Raises NotSent, NoAnswer.
         """
+        content = BytesIO()
+        sink = _Sink(content, ANSWER_BYTES_MAX)
 
         def prepare(curl: pycurl.Curl) -> None:
+            curl.setopt(pycurl.TIMEOUT_MS, int(1000 * timeout_s))
+            curl.setopt(pycurl.ACCEPT_ENCODING, "gzip,deflate")
+            curl.setopt(pycurl.WRITEFUNCTION, sink.write)
             if body is not None:
+                curl.setopt(pycurl.POSTFIELDS, body)
                 # libcurl sends again what got no answer on a kept connection; a create must not be.
                 curl.setopt(pycurl.FRESH_CONNECT, 1)
+            if method not in ("GET", "POST"):
+                curl.setopt(pycurl.CUSTOMREQUEST, method)
 
-        request = HTTPRequest(url, method, headers, body, request_timeout=timeout_s)
-        response = await self._fetch(self._calls, request, Contact(), prepare)
-        return Answer(response.code, response.headers, response.body)
+        status, found = await self._perform(self._calls, url, headers, Contact(), prepare)
+        return Answer(status, found, content.getvalue())
 
     async def save(
         self, url: str, headers: dict[str, str], target: Path, max_bytes: int, contact: Contact
@@ -110,29 +113,18 @@ class Transport:
         It may take its time, but must not stall. Raises NotSent, NoAnswer, TooBig, Forbidden, or
         OSError where the file can't be written.
         """
-        request = HTTPRequest(url, "GET", headers, request_timeout=0, decompress_response=False)
         with target.open("wb") as file:
             sink = _Sink(file, max_bytes)
             try:
-                response = await self._fetch(self._downloads, request, contact, self._into(sink))
+                status, found = await self._perform(self._downloads, url, headers, contact, self._into(sink))
             except TransportError as error:
                 raise sink.trouble or error from error
-            finally:
-                sink.close()
-        return Answer(response.code, response.headers, b"")
+        return Answer(status, found, b"")
 
     def close(self) -> None:
         """Let go of every connection; what is under way gets no answer. May be called twice."""
-        if self._is_closed:
-            return
-        self._is_closed = True
-        for client in (self._calls, self._downloads):
-            client.close()
-            # Closing a call that is under way sets the timer anew, and it would find nothing to serve.
-            if client._timeout is not None:
-                client.io_loop.remove_timeout(client._timeout)
-        for future in self._under_way:
-            future.cancel()
+        self._calls.close()
+        self._downloads.close()
 
     def _into(self, sink: _Sink) -> Callable[[pycurl.Curl], None]:
         def prepare(curl: pycurl.Curl) -> None:
@@ -143,49 +135,41 @@ class Transport:
 
         return prepare
 
-    async def _fetch(
+    async def _perform(
         self,
-        client: CurlAsyncHTTPClient,
-        request: HTTPRequest,
+        transfers: Transfers,
+        url: str,
+        headers: Mapping[str, str],
         contact: Contact,
         prepare: Callable[[pycurl.Curl], None],
-    ) -> HTTPResponse:
-        if self._is_closed:
-            raise NotSent("the client is closed")
-        parts = urlsplit(request.url)
-        proxy = self._proxy_for(parts.scheme, parts.netloc, parts.hostname or "")
-        contact.is_proxied = bool(proxy)
+    ) -> tuple[int, Mapping[str, str]]:
+        head: list[bytes] = []
 
         def set_options(curl: pycurl.Curl) -> None:
+            parts = urlsplit(url)
+            proxy = self._proxy_for(parts.scheme, parts.netloc, parts.hostname or "")
+            contact.is_proxied = bool(proxy)
+            curl.setopt(pycurl.URL, url)
+            curl.setopt(pycurl.HTTPHEADER, _lines(headers))
             curl.setopt(pycurl.PROXY, proxy)
             curl.setopt(pycurl.PREREQFUNCTION, contact.made)
+            curl.setopt(pycurl.HEADERFUNCTION, head.append)
+            curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
+            curl.setopt(pycurl.FOLLOWLOCATION, 0)
+            curl.setopt(pycurl.USERAGENT, USER_AGENT)
+            curl.setopt(pycurl.CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS)
+            curl.setopt(pycurl.NOSIGNAL, 1)  # there are other threads
             prepare(curl)
 
-        request.follow_redirects = False
-        request.connect_timeout = CONNECT_TIMEOUT_S
-        request.user_agent = f"sora-ws/{__version__}"
-        request.prepare_curl_callback = set_options
-        future = asyncio.ensure_future(client.fetch(request, raise_error=False))
-        self._under_way.add(future)
-        future.add_done_callback(self._ended)
         try:
-            # A transfer can't be called back: let it end by itself, unheard.
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            if not future.cancelled():  # it was the caller
-                raise
-            raise NoAnswer("the client was closed") from None
-        except CurlError as error:
-            raise _trouble(error, contact) from error
+            return await transfers.perform(set_options), _headers(head)
+        except Closed as error:
+            raise (NoAnswer if error.was_under_way else NotSent)(str(error)) from None
+        except TransferError as error:
+            raise _trouble(str(error), contact) from error
         except (ValueError, pycurl.error) as error:
             # Its text may hold the headers.
             raise NotSent(f"the request can't be sent: {type(error).__name__}") from None
-
-    def _ended(self, future: asyncio.Future[HTTPResponse]) -> None:
-        """Its exception counts as seen, also where nobody waits for it any more."""
-        self._under_way.discard(future)
-        if not future.cancelled():
-            future.exception()
 
 
 class _Sink:
@@ -194,13 +178,10 @@ class _Sink:
     def __init__(self, file: BinaryIO, max_bytes: int) -> None:
         self._file = file
         self._room = max_bytes
-        self._is_closed = False
         self.trouble: Exception | None = None
 
     def write(self, chunk: bytes) -> int:
         """Take less than was given, and libcurl ends the transfer (CURLOPT_WRITEFUNCTION)."""
-        if self._is_closed:
-            return 0
         self._room -= len(chunk)
         if self._room < 0:
             self.trouble = TooBig("the body is longer than it may be")
@@ -210,9 +191,6 @@ class _Sink:
         except OSError as error:
             self.trouble = error
             return 0
-
-    def close(self) -> None:
-        self._is_closed = True
 
 
 def origin_of(url: str) -> tuple[str, str, int | None]:
@@ -236,8 +214,28 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _trouble(error: CurlError, contact: Contact) -> TransportError:
-    text = error.message or str(error)
+def _lines(headers: Mapping[str, str]) -> list[bytes]:
+    """Raises ValueError where a header would end before its end, or is not of HTTP's letters."""
+    lines = ["Expect:", *(f"{name}: {value}" for name, value in headers.items())]  # no 100-continue
+    if any("\r" in line or "\n" in line or "\0" in line for line in lines):
+        raise ValueError("a header of more than one line")
+    return [line.encode("latin-1") for line in lines]
+
+
+def _headers(head: Sequence[bytes]) -> Mapping[str, str]:
+    """The last answer's, by their names in lower case: a proxy's and a 1xx come before it."""
+    found: dict[str, str] = {}
+    for line in head:
+        if line.startswith(b"HTTP/"):
+            found.clear()
+        name, colon, value = line.decode("latin-1").partition(":")
+        if colon:
+            name, value = name.lower(), value.strip()
+            found[name] = f"{found[name]},{value}" if name in found else value
+    return found
+
+
+def _trouble(text: str, contact: Contact) -> TransportError:
     if contact.is_made:
         return NoAnswer(text)
     if contact.is_inside:
