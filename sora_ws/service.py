@@ -19,6 +19,7 @@ from sora_ws.task import Idempotency, Order, State, Task, Viewer
 from sora_ws.writer import Change, Gone, TaskWriter
 
 ENDED_MAX: Final = 1000
+OVERLAP_MS: Final = 10_000  # more than a save may take
 IDEMPOTENCY_MS: Final = 24 * 3600 * 1000
 
 
@@ -164,8 +165,12 @@ class VideoService:
         return await self._admission.placed(await self._store.live(user_id=user_id, team=team))
 
     async def ended_since(self, user_id: str, seq: int) -> Sequence[Task]:
-        """The user's tasks that ended behind this `seq`, oldest end first; at most the newest ENDED_MAX."""
-        return await self._store.ended_since(user_id, seq, ENDED_MAX)
+        """The user's tasks that ended behind this `seq`, oldest end first; at most the newest ENDED_MAX.
+
+        Some before it come again: a task's seq is drawn before it is saved, so that whoever has heard of
+        one may not have heard of another that is lower. And a clock may have been set back.
+        """
+        return await self._store.ended_since(user_id, min(seq, self._now()) - OVERLAP_MS, ENDED_MAX)
 
     async def cancel(self, viewer: Viewer, task_id: str) -> Task:
         """End a live task; the provider is told afterwards. Raises NotFound, Forbidden, Conflict.

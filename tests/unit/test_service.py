@@ -66,3 +66,15 @@ async def test_a_create_that_ends_meanwhile_counts(tmp_path: Path) -> None:
         first_is_there.set()
         with pytest.raises(TooManyTasks):
             await second
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_an_end_that_was_saved_behind_a_later_one_is_not_lost(tmp_path: Path) -> None:
+    """Who has heard of the later one, and comes back, is told of both; also behind a clock set back."""
+    async with some_works(tmp_path) as w:
+        slow, quick = await w.insert("slow"), await w.insert("quick")
+        now = w.clock()
+        await w.store.save(quick.cancel(now + 5), over_seq=quick.seq)
+        await w.store.save(slow.cancel(now), over_seq=slow.seq)
+        for heard in (now + 5, now + 3_600_000):
+            assert {task.id for task in await w.service.ended_since("ada", heard)} == {slow.id, quick.id}
