@@ -123,7 +123,7 @@ class Checker:
     def _hear(self, line: Line, kind: str, payload: Mapping[str, Any], at: float) -> None:
         match kind:
             case "subscribeSuccess" if "room" in payload:
-                line.in_room_since = at
+                line.in_room_since = min(at, line.in_room_since)
                 line.known.clear()  # the states behind it win over what is held
             case "subscribeSuccess":
                 line.subscribed.add(payload["videoId"])

@@ -13,10 +13,10 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Coroutine, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar, get_args
 
 import jwt
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
@@ -34,19 +34,22 @@ LATER: Final = frozenset({None, 429, 503, 507})  # answers to a create that is t
 ENDED: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
 
 T = TypeVar("T")
+Kind = Literal["room", "tasks", "events"]
 
 
 @dataclass(eq=False)
 class Watcher:
-    """Watches all of a user's tasks: by the user's room, or each by its id.
+    """Watches all of a user's tasks: by the user's room, each by its id, or as an EventSource.
 
-    `owed` are the tasks whose end its open line has yet to be told.
+    `owed` are the tasks whose end its open line has yet to be told. To an EventSource its line is one
+    over every death of the server: it comes back with its Last-Event-ID.
     """
 
     user: str
-    by_room: bool
+    kind: Kind
     socket: ClientConnection | None = None
     joined_at: float | None = None
+    last_event_id: str = ""
     owed: set[str] = field(default_factory=set)
 
 
@@ -63,9 +66,10 @@ class Clients:
         self._lines = itertools.count(1)
         self._count = itertools.count(1)
         self._live: dict[str, str] = {}  # the owner by task
+        self._found: dict[str, int] = {}  # the seq by task
         self.answers: list[tuple[float, int | None, float]] = []  # to creates: when sent, status, seconds
         self.tasks: set[str] = set()  # that were accepted
-        self._watchers = [Watcher(user, by_room) for user in self._tokens for by_room in (True, False)]
+        self._watchers = [Watcher(user, kind) for user in self._tokens for kind in get_args(Kind)]
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._running: set[asyncio.Task[Any]] = set()
@@ -129,7 +133,7 @@ class Clients:
 
     async def _watch_all(self) -> None:
         for watcher in self._watchers:
-            self._go(self._watch(watcher))
+            self._go(self._follow(watcher) if watcher.kind == "events" else self._watch(watcher))
 
     async def _watch(self, watcher: Watcher) -> None:
         while True:
@@ -166,8 +170,44 @@ class Clients:
             self._news.set()
             self._journal.write("closed", line=line, by=by)
 
+    async def _follow(self, watcher: Watcher) -> None:
+        line = f"events of {watcher.user}"
+        self._journal.write("opened", line=line, user=watcher.user)
+        try:
+            while True:
+                with suppress(OSError, asyncio.IncompleteReadError):
+                    async for message in self._events(watcher):
+                        self._journal.write("heard", line=line, message=message)
+                        self._note(watcher, message["type"], message["payload"])
+                await asyncio.sleep(random.uniform(0, AGAIN_S))
+        finally:
+            self._journal.write("closed", line=line, by="client")
+
+    async def _events(self, watcher: Watcher) -> AsyncIterator[dict[str, Any]]:
+        """The messages of one stream, behind one that says that it is open."""
+        reader, writer = await asyncio.open_connection(*self._address.split(":"))
+        try:
+            token, last = self._tokens[watcher.user], watcher.last_event_id
+            headers = [
+                "Host: x",
+                f"Authorization: Bearer {token}",
+                *([f"Last-Event-ID: {last}"] if last else []),
+            ]
+            writer.write("\r\n".join(["GET /api/events HTTP/1.1", *headers, "", ""]).encode())
+            answer = await reader.readuntil(b"\r\n\r\n")
+            if b" 200 " not in answer.splitlines()[0]:
+                return
+            yield {"type": "subscribeSuccess", "payload": {"room": "user"}}
+            while event := (await reader.readuntil(b"\n\n")).decode():
+                fields = dict(line.split(": ", 1) for line in event.splitlines() if line and line[0] != ":")
+                if "data" in fields:
+                    watcher.last_event_id = fields["id"]
+                    yield json.loads(fields["data"])
+        finally:
+            writer.close()
+
     async def _subscribe(self, watcher: Watcher, socket: ClientConnection) -> None:
-        if watcher.by_room:
+        if watcher.kind == "room":
             await self._say(socket, "subscribe_room", room="user")
             return
         for task in [task for task, owner in self._live.items() if owner == watcher.user]:
@@ -176,7 +216,7 @@ class Clients:
     def _note(self, watcher: Watcher, kind: str, payload: dict[str, Any]) -> None:
         match kind:
             case "subscribeSuccess" if "room" in payload:
-                watcher.joined_at = time.monotonic()
+                watcher.joined_at = watcher.joined_at or time.monotonic()
             case "subscribeSuccess" | "taskProgress":
                 watcher.owed.add(payload["videoId"])
             case "taskCompleted" | "taskFailed":
@@ -224,7 +264,7 @@ class Clients:
         for watcher in self._watchers:
             if watcher.user != user:
                 continue
-            if watcher.by_room:
+            if watcher.kind != "tasks":
                 if watcher.joined_at is not None and watcher.joined_at < asked_at and task in self._live:
                     watcher.owed.add(task)
             elif watcher.socket is not None:
@@ -260,7 +300,9 @@ class Clients:
                 if status != 200:
                     return True
                 for task in page["items"]:
-                    self._journal.write("found", user=user, asked_at=asked_at, task=task)
+                    if self._found.get(task["videoId"]) != task["seq"]:  # else it was written down already
+                        self._found[task["videoId"]] = task["seq"]
+                        self._journal.write("found", user=user, asked_at=asked_at, task=task)
                     lives = lives or task["status"] not in ENDED
                 cursor = page["nextCursor"]
         return lives
