@@ -8,15 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 STEPS: Final = ("submitting", "queued", "rendering", "archiving")
 ENDS: Final = {
-    "taskCompleted": "completed",
-    "COMPLETED": "completed",
-    "taskFailed": "failed",
-    "FAILED": "failed",
-    "CANCELLED": "failed",  # which has no push of its own
+    **dict.fromkeys(("taskCompleted", "COMPLETED", "video.completed"), "completed"),
+    **dict.fromkeys(("taskFailed", "FAILED", "video.failed", "CANCELLED", "video.cancelled"), "failed"),
 }
 
 
@@ -28,13 +25,13 @@ class Rule(StrEnum):
     RISES = "seq, step and progress of a task only rise, and one seq is one state"
     SILENCE = "a line hears nothing of a task after its end"
     TOLD = "the end reaches every subscriber, or its line is closed"
+    CALLED = "an end is told to the address that asked for it, and nothing else is"
     OWN = "nobody hears of a task that isn't theirs, or that they didn't subscribe"
     ONE_TASK = "a create that is sent again is one task"
     ONE_JOB = "a task has one job at the provider, and one more for each counted possible double"
 
 
-@dataclass(frozen=True, slots=True)
-class Violation:
+class Violation(NamedTuple):
     """A rule that was broken, and by what."""
 
     rule: Rule
@@ -67,7 +64,6 @@ class Line:
 
     user: str
     in_room_since: float = math.inf
-    subscribed: set[str] = field(default_factory=set)
     known: dict[str, State] = field(default_factory=dict)
     owed: set[str] = field(default_factory=set)
     told_end: set[str] = field(default_factory=set)
@@ -88,17 +84,23 @@ class Checker:
         self._ended_at: dict[str, float] = {}
         self._jobs: Counter[str] = Counter()  # by prompt
         self._doubles: Counter[str] = Counter()
+        self._callbacks: dict[str, set[str]] = {}  # the ends that were told to it, by a prompt that has one
 
     def take(self, event: Mapping[str, Any]) -> None:
         match event["what"]:
             case "asked":
                 self._asked.setdefault(event["prompt"], event["at"])
+                if event.get("callback"):
+                    self._callbacks.setdefault(event["prompt"], set())
             case "answered" if event["status"] == 202:
                 self._accepted.add(event["videoId"])
-                self._learn(event["videoId"], event["prompt"], event["user"])
+                self._prompts[event["videoId"]], self._owners[event["videoId"]] = (
+                    event["prompt"],
+                    event["user"],
+                )
             case "found":
                 task = event["task"]
-                self._learn(task["videoId"], task["prompt"], task["userId"])
+                self._prompts[task["videoId"]], self._owners[task["videoId"]] = task["prompt"], task["userId"]
                 self._see(task["videoId"], State.of(task["status"], task), event["asked_at"], event["at"])
             case "opened":
                 self._lines[event["line"]] = Line(event["user"])
@@ -110,6 +112,8 @@ class Checker:
                 self._lines[event["line"]].left_at = event["at"] if event["by"] == "client" else 0
             case "job":
                 self._jobs[event["prompt"]] += 1
+            case "called_back":
+                self._callbacks[event["prompt"]].add(ENDS[event["type"]])
             case "doubled":
                 self._doubles[event["videoId"]] += 1
 
@@ -117,20 +121,15 @@ class Checker:
         """Every violation in all that was taken."""
         return [*self._found, *self._ends(), *self._told(), *self._counts()]
 
-    def _learn(self, task: str, prompt: str, owner: str) -> None:
-        self._prompts[task], self._owners[task] = prompt, owner
-
     def _hear(self, line: Line, kind: str, payload: Mapping[str, Any], at: float) -> None:
         match kind:
             case "subscribeSuccess" if "room" in payload:
                 line.in_room_since = min(at, line.in_room_since)
                 line.known.clear()  # the states behind it win over what is held
             case "subscribeSuccess":
-                line.subscribed.add(payload["videoId"])
                 line.owed.add(payload["videoId"])
                 line.known.pop(payload["videoId"], None)
             case "unsubscribeSuccess":
-                line.subscribed.discard(payload["videoId"])
                 line.owed.discard(payload["videoId"])
             case "taskProgress" | "taskCompleted" | "taskFailed":
                 self._push(line, payload["videoId"], State.of(kind, payload), at)
@@ -138,11 +137,11 @@ class Checker:
     def _push(self, line: Line, task: str, state: State, at: float) -> None:
         before = line.known.get(task)
         if before and before.end:
-            self._break(Rule.SILENCE, f"{line.user} heard {state} of {task} after {before}")
+            self._found.append(Violation(Rule.SILENCE, f"{line.user} heard {state} of {task} after {before}"))
         elif before and not state.may_follow(before):
-            self._break(Rule.RISES, f"{line.user} heard {state} of {task} after {before}")
-        if task not in line.subscribed and at < line.in_room_since:
-            self._break(Rule.OWN, f"{line.user} heard of {task} without a subscription")
+            self._found.append(Violation(Rule.RISES, f"{line.user} heard {state} of {task} after {before}"))
+        if task not in line.owed and at < line.in_room_since:
+            self._found.append(Violation(Rule.OWN, f"{line.user} heard of {task} without a subscription"))
         line.known[task] = state
         (line.told_end if state.end else line.owed).add(task)
         self._see(task, state, at, at)
@@ -150,14 +149,13 @@ class Checker:
     def _see(self, task: str, state: State, asked_at: float, at: float) -> None:
         """A state that was read after `asked_at` and was here by `at`."""
         if self._states[task].setdefault(state.seq, state) != state:
-            self._break(Rule.RISES, f"{task} is {state} and {self._states[task][state.seq]}")
+            self._found.append(
+                Violation(Rule.RISES, f"{task} is {state} and {self._states[task][state.seq]}")
+            )
         if state.end:
             self._ended_at.setdefault(task, at)
         elif asked_at > self._ended_at.get(task, at) and asked_at != at:
-            self._break(Rule.ENDS_ONCE, f"{task} was shown as {state} after its end")
-
-    def _break(self, rule: Rule, text: str) -> None:
-        self._found.append(Violation(rule, text))
+            self._found.append(Violation(Rule.ENDS_ONCE, f"{task} was shown as {state} after its end"))
 
     def _ends(self) -> Iterator[Violation]:
         for task in self._accepted:
@@ -167,6 +165,9 @@ class Checker:
                 yield Violation(Rule.ENDS, f"{task} was accepted and has not ended")
             elif ends != states[-1:]:
                 yield Violation(Rule.ENDS_ONCE, f"{task} went on: {states[-3:]}")
+            told = self._callbacks.get(self._prompts[task])
+            if told is not None and told != {end.end for end in ends}:
+                yield Violation(Rule.CALLED, f"{task} ended as {ends}, and {told} was told")
             for before, after in pairwise(states):
                 if not before.end and not after.may_follow(before):
                     yield Violation(Rule.RISES, f"{task} was {before} and then {after}")

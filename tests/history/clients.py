@@ -13,7 +13,7 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeVar, get_args
@@ -32,6 +32,8 @@ AGAIN_S: Final = 0.1
 TOKEN_S: Final = 24 * 3600  # whatever hours a clock is stepped by
 LATER: Final = frozenset({None, 429, 503, 507})  # answers to a create that is to be sent again
 ENDED: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
+
+USERS: Final = ("ada", "bob")
 
 T = TypeVar("T")
 Kind = Literal["room", "tasks", "events"]
@@ -56,13 +58,12 @@ class Watcher:
 class Clients:
     """Users of one server. Whatever is waited for here ends in time, or by an AssertionError."""
 
-    def __init__(
-        self, port: int, secret: str, journal: Journal, users: Iterable[str] = ("ada", "bob")
-    ) -> None:
+    def __init__(self, port: int, secret: str, journal: Journal, callback_url: str | None = None) -> None:
         self._address = f"127.0.0.1:{port}"
         exp = int(time.time()) + TOKEN_S
-        self._tokens = {user: jwt.encode({"sub": user, "exp": exp}, secret, "HS256") for user in users}
+        self._tokens = {user: jwt.encode({"sub": user, "exp": exp}, secret, "HS256") for user in USERS}
         self._journal = journal
+        self._callback_url = callback_url
         self._lines = itertools.count(1)
         self._count = itertools.count(1)
         self._live: dict[str, str] = {}  # the owner by task
@@ -248,9 +249,10 @@ class Clients:
 
     async def _ask_for(self, user: str, prompt: str) -> str | None:
         """One create; the task's id where it was accepted."""
-        self._journal.write("asked", user=user, prompt=prompt)
+        order = {"prompt": prompt} | ({"callbackUrl": self._callback_url} if self._callback_url else {})
+        self._journal.write("asked", user=user, prompt=prompt, callback="callbackUrl" in order)
         began = time.monotonic()
-        status, body = await self._call(user, "POST", "/api/videos", {"prompt": prompt}, key=prompt)
+        status, body = await self._call(user, "POST", "/api/videos", order, key=prompt)
         took = time.monotonic() - began
         task: str | None = body["videoId"] if status == 202 else None
         self._journal.write("answered", user=user, prompt=prompt, status=status, took_s=took, videoId=task)
@@ -289,7 +291,7 @@ class Clients:
             await self._news.wait()
 
     async def _look_at_all(self) -> bool:
-        """Whether one of all tasks lives, or not all could be seen."""
+        """Whether one of all tasks lives, or has its end still to tell, or not all could be seen."""
         lives = False
         for user in self._tokens:
             cursor: str | None = ""
@@ -303,7 +305,7 @@ class Clients:
                     if self._found.get(task["videoId"]) != task["seq"]:  # else it was written down already
                         self._found[task["videoId"]] = task["seq"]
                         self._journal.write("found", user=user, asked_at=asked_at, task=task)
-                    lives = lives or task["status"] not in ENDED
+                    lives = lives or task["status"] not in ENDED or _waits_for_callback(task)
                 cursor = page["nextCursor"]
         return lives
 
@@ -331,3 +333,7 @@ class Clients:
         finally:
             client.close()
         return answer.code, json.loads(answer.body)
+
+
+def _waits_for_callback(task: dict[str, Any]) -> bool:
+    return task["callback"] is not None and task["callback"]["state"] in ("waiting", "pending")

@@ -5,7 +5,7 @@ no test steps, and `what`:
 
 | what | written by | fields |
 | --- | --- | --- |
-| asked | client | user, prompt: a create leaves; the prompt is its idempotency key as well |
+| asked | client | user, prompt, callback (whether it asks for one): a create leaves |
 | answered | client | user, prompt, status (None: the line broke), took_s, videoId (None but at a 202) |
 | found | client | user, asked_at, task: what REST shows |
 | opened | client | line, user: authenticated |
@@ -13,6 +13,7 @@ no test steps, and `what`:
 | closed | client | line, by: "server" or "client" |
 | job | provider | prompt, job: a create has made a job |
 | called | provider | method, path |
+| called_back | provider | prompt, type: a callback came |
 | doubled | server | videoId: it logged a possible double |
 """
 

@@ -47,7 +47,7 @@ def die_at_each_step(
 
 def die_at_random(folder: Path, database_url: str, kills: int, chance: random.Random) -> list[Violation]:
     """One history in which the server is killed so often, at any moment, tasks being created all the time."""
-    with a_run(folder, {"DATABASE_URL": database_url}, reset_every=5, started=False) as run:
+    with a_run(folder, {"DATABASE_URL": database_url}, reset_every=5, started=False, callbacks=True) as run:
         run.clients.start()
         for kill in range(kills):
             if kill % REST_EVERY == REST_EVERY - 1:

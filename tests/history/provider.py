@@ -9,9 +9,12 @@ off instead of answering, so that nobody can tell what became of it; 0 for none.
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from pathlib import Path
 from typing import Any
+
+from tornado.web import Application, RequestHandler
 
 from tests.backends.dialects import DialectServer, Request
 from tests.backends.jobs import Dialect, Job, Jobs
@@ -35,6 +38,14 @@ class WrittenJobs(Jobs):
         return job
 
 
+class CalledBack(RequestHandler):
+    """Where users want ends to be told; beside the provider, as it outlives every server too."""
+
+    def post(self) -> None:
+        event = json.loads(self.request.body)
+        self.settings["journal"].write("called_back", prompt=event["data"]["prompt"], type=event["type"])
+
+
 class WritingServer(DialectServer):
     """Writes every call down."""
 
@@ -42,6 +53,12 @@ class WritingServer(DialectServer):
         super().__init__()
         self.jobs = WrittenJobs(journal, reset_every)
         self._journal = journal
+
+    def _application(self) -> Application:
+        application = super()._application()
+        application.settings["journal"] = self._journal
+        application.add_handlers(".*", [("/called-back", CalledBack)])
+        return application
 
     def record(self, request: Request) -> None:
         self._journal.write("called", method=request.method, path=request.path)

@@ -31,6 +31,7 @@ QUICK: Final = {
     "MAX_TASKS_PER_USER": "100000",
     "DRAIN_SECONDS": "0",
     "JWT_SECRET": SECRET,
+    "CALLBACK_ALLOW": "127.0.0.0/8",
 }
 
 
@@ -70,11 +71,17 @@ class Run:
 
 @contextmanager
 def a_run(
-    folder: Path, settings: Mapping[str, str] | None = None, *, reset_every: int = 0, started: bool = True
+    folder: Path,
+    settings: Mapping[str, str] | None = None,
+    *,
+    reset_every: int = 0,
+    started: bool = True,
+    callbacks: bool = False,
 ) -> Iterator[Run]:
     """A history of its own, over SQLite where no DATABASE_URL is among the settings.
 
-    `reset_every`: of the provider's creates, how many make a job and break off.
+    `reset_every`: of the provider's creates, how many make a job and break off. `callbacks`: every create
+    asks for one.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -93,7 +100,8 @@ def a_run(
         stack.callback(server.kill)
         journal = Journal(folder / "clients")
         stack.callback(journal.close)
-        clients = Clients(server.port, SECRET, journal)
+        url = f"http://127.0.0.1:{port}/called-back" if callbacks else None
+        clients = Clients(server.port, SECRET, journal, url)
         stack.callback(clients.stop)
         if started:
             server.start()

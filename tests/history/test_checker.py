@@ -24,8 +24,10 @@ class Story:
         self.events.append({"at": float(next(self._times)), "what": what, **facts})
         return self
 
-    def create(self, task: str = "t1", user: str = "ada", prompt: str = "p1") -> Story:
-        self.tell("asked", user=user, prompt=prompt)
+    def create(
+        self, task: str = "t1", user: str = "ada", prompt: str = "p1", callback: bool = False
+    ) -> Story:
+        self.tell("asked", user=user, prompt=prompt, callback=callback)
         self.tell("answered", user=user, prompt=prompt, status=202, took_s=0.1, videoId=task)
         return self.tell("job", prompt=prompt, job=f"job of {task}")
 
@@ -74,6 +76,10 @@ def test_a_good_history() -> None:
     story.tell("asked", user="ada", prompt="p3").tell(
         "answered", user="ada", prompt="p3", status=503, took_s=2.0, videoId=None
     )
+    story.create("t4", prompt="p4", callback=True)
+    story.hear("subscribeSuccess", "l3", videoId="t4").end(40, "taskFailed", videoId="t4", line="l3")
+    story.tell("called_back", prompt="p4", type="video.cancelled")
+    story.tell("called_back", prompt="p4", type="video.cancelled")
     assert judge(story.events) == []
 
 
@@ -109,6 +115,19 @@ BROKEN: dict[str, tuple[Rule, Callable[[], Story]]] = {
         ),
     ),
     "the end is not told to a room": (Rule.TOLD, beside_a_deaf_room),
+    "an end is not told to its callback": (
+        Rule.CALLED,
+        lambda: Story().create(callback=True).found(9, "FAILED"),
+    ),
+    "another end is told to its callback": (
+        Rule.CALLED,
+        lambda: (
+            Story()
+            .create(callback=True)
+            .found(9, "FAILED")
+            .tell("called_back", prompt="p1", type="video.completed")
+        ),
+    ),
     "a task of another user": (
         Rule.OWN,
         lambda: good().open("l2", user="bob").end(9, line="l2"),

@@ -13,7 +13,7 @@ KILLS = 10
 
 def test_a_quiet_history(tmp_path: Path) -> None:
     """Nothing dies and nothing is broken: what the other histories are measured by."""
-    with a_run(tmp_path, reset_every=5) as run:
+    with a_run(tmp_path, reset_every=5, callbacks=True) as run:
         run.clients.create(12)
         assert run.verdict() == []
 
