@@ -149,9 +149,7 @@ class Checker:
     def _see(self, task: str, state: State, asked_at: float, at: float) -> None:
         """A state that was read after `asked_at` and was here by `at`."""
         if self._states[task].setdefault(state.seq, state) != state:
-            self._found.append(
-                Violation(Rule.RISES, f"{task} is {state} and {self._states[task][state.seq]}")
-            )
+            self._found.append(Violation(Rule.RISES, f"{task} is {state}, and was {self._states[task]}"))
         if state.end:
             self._ended_at.setdefault(task, at)
         elif asked_at > self._ended_at.get(task, at) and asked_at != at:
