@@ -90,6 +90,10 @@ class EventsHandler(_StreamHandler):
             # Behind the live ones: what ends between the two reads is in both, and not in neither.
             ended = [] if last_seq is None else await self.context.service.ended_since(user_id, last_seq)
         # By seq, so that who is cut off in the middle comes back with that of the last one it has heard.
-        rising = sorted([*live, *ended, *published.values()], key=lambda task: task.seq)
-        newest = {task.id: task for task in rising}
-        await self.stream(topic, [task for task in rising if newest[task.id] is task])
+        rising = sorted([*live, *ended, *published.values()], key=_seq)
+        newest = {task.id: task for task in rising}  # which may be the same one in two of them
+        await self.stream(topic, sorted(newest.values(), key=_seq))
+
+
+def _seq(task: Task) -> int:
+    return task.seq
