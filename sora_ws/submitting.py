@@ -126,11 +126,13 @@ class Submitter:
         found = await self._store.find(task.id)
         if found is None or found.watch.sent_at != sent_at:  # what we were given is old
             return found or task
-        settled_at = sent_at + self._settle_ms
-        if self._now() < settled_at:
-            return await self._put_off(found, settled_at - self._now())
+        now = self._now()
+        was_set_back = now < sent_at  # the clock, by at least so much: as much earlier the job may seem
+        since = now - abs(now - sent_at)
+        if not was_set_back and now < sent_at + self._settle_ms:
+            return await self._put_off(found, sent_at + self._settle_ms - now)
         try:
-            listing = await self._listing(found, sent_at)
+            listing = await self._listing(found, since)
         except Unavailable as error:
             if error.holds_all:
                 raise
@@ -138,10 +140,10 @@ class Submitter:
         async with self._adopting:  # so that no two take the same job
             if self._under_way[found.order.prompt]:  # its job may stand in the list already
                 return await self._put_off(found, self._rhythm.min_ms)
-            finding = UNCERTAIN if listing is None else await self._finding(found, sent_at, listing)
+            finding = UNCERTAIN if listing is None else await self._finding(found, since, listing)
             if finding.job is not None:
                 return await self._adopt(found, finding.job.job.id, finding.job.job.seen)
-        return await self._send_again(found, is_certain=finding.is_certain)
+        return await self._send_again(found, is_certain=finding.is_certain and not was_set_back)
 
     async def _listing(self, task: Task, sent_at: int) -> Listing | None:
         """What the provider lists, None where it can't. Raises Unavailable: perhaps later."""

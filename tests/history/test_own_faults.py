@@ -122,6 +122,18 @@ def test_a_clock_that_is_stepped(
         assert run.verdict() == []
 
 
+def test_a_create_behind_a_clock_that_is_set_back(tmp_path: Path, clock: tuple[Path, dict[str, str]]) -> None:
+    """What became of a create that seems to leave in an hour is found out now, and makes no second job."""
+    file, settings = clock
+    with a_run(tmp_path / "run", settings | {"SORA_WS_FAILPOINT": "create_answered:kill"}) as run:
+        run.clients.begin(1)
+        run.until_dead()
+        del run.server.settings["SORA_WS_FAILPOINT"]
+        file.write_text(f"{-HOUR_S}")
+        run.server.start()
+        assert run.verdict() == []
+
+
 def test_no_file_may_be_opened(tmp_path: Path) -> None:
     """Lines live on, who comes waits, tasks wait too; with files again all goes on by itself."""
     with a_run(tmp_path) as run:
