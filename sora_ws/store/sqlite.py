@@ -10,13 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
-import aiosqlite
 import msgspec
 
 from sora_ws.callbacks import Callback
@@ -33,10 +30,8 @@ from sora_ws.store import (
     UserExists,
     documents,
 )
+from sora_ws.store.sqlite_lines import Line, Writer, driver_errors
 from sora_ws.task import LIVE, NEVER, State, Task, Watch
-
-LOCK_WAIT_S: Final = 1.5  # nothing breaks it off, and a stop waits for it
-COMMIT_MAX: Final = 100  # statements in one transaction, some ms of the file's lock
 
 SCHEMA: Final = """
 BEGIN IMMEDIATE;
@@ -95,17 +90,17 @@ class SqliteStore:
     def __init__(self, path: Path, *, deadline: float = DEADLINE_SECONDS) -> None:
         self._path = path
         self._deadline = deadline
-        self._reader: _Line | None = None
-        self._writer: _Writer | None = None
+        self._reader: Line | None = None
+        self._writer: Writer | None = None
 
     async def open(self) -> None:
         await self.close()
         try:
-            with _driver_errors():
+            with driver_errors():
                 await asyncio.to_thread(self._make_file)
-            self._writer = await _Writer.connect(self._path, self._deadline)
+            self._writer = await Writer.connect(self._path, self._deadline)
             await self._prepare(self._writer)
-            self._reader = await _Line.connect(self._path, self._deadline)
+            self._reader = await Line.connect(self._path, self._deadline)
         except (OSError, StoreFull, StoreUnavailable) as error:
             raise StoreUnavailable(f"{self._path}: {error}") from error
         finally:
@@ -308,7 +303,7 @@ class SqliteStore:
         # aiosqlite leaves a thread behind where it can't connect.
         sqlite3.connect(self._path).close()
 
-    async def _prepare(self, writer: _Line) -> None:
+    async def _prepare(self, writer: Line) -> None:
         [(found,)] = await writer.run("PRAGMA user_version")
         documents.check_format(found)
         await writer.run("PRAGMA journal_mode = WAL")
@@ -336,170 +331,10 @@ class SqliteStore:
         return await _opened(self._writer).run(sql, *values)
 
 
-class _Line:
-    """One connection with its thread: a statement at a time, and a deadline for each."""
-
-    def __init__(self, connection: aiosqlite.Connection, deadline: float) -> None:
-        self._connection = connection
-        self._deadline = deadline
-        self._turn = asyncio.Lock()
-        self._closed = False
-
-    @classmethod
-    async def connect(cls, path: Path, deadline: float) -> Self:
-        with _driver_errors():
-            async with asyncio.timeout(deadline):
-                # Another process's lock is waited for no longer than half of it, so that the
-                # answer is SQLite's own.
-                lock_wait = min(deadline / 2, LOCK_WAIT_S)
-                connecting = aiosqlite.connect(path, timeout=lock_wait, isolation_level=None)
-                # Else a process whose store nobody closed, as by an error on the way, would never end.
-                connecting._thread.daemon = True
-                connection = await connecting
-        return cls(connection, deadline)
-
-    async def run(self, sql: str, *values: Any) -> Sequence[Any]:
-        rows: Sequence[Any] = await self._in_turn(self._connection.execute_fetchall, sql, values)
-        return rows
-
-    async def run_script(self, script: str) -> None:
-        await self._in_turn(self._connection.executescript, script)
-
-    async def close(self) -> None:
-        self._closed = True
-        async with self._turn:
-            with _driver_errors():
-                await self._connection.close()
-
-    async def _in_turn(self, call: Any, *arguments: Any) -> Any:
-        # A statement in its thread can't be called back, so the turn ends with the statement and
-        # not with its caller: whoever gives up while waiting for a turn leaves nothing behind.
-        with _driver_errors():
-            async with asyncio.timeout(self._deadline):
-                await self._turn.acquire()
-                statement = asyncio.ensure_future(self._begin(call, *arguments))
-                statement.add_done_callback(lambda _: self._turn.release())
-                return await asyncio.shield(statement)
-
-    async def _begin(self, call: Any, *arguments: Any) -> Any:
-        if self._closed:
-            raise StoreUnavailable("the database was closed")
-        return await call(*arguments)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Statement:
-    sql: str
-    values: Sequence[Any]
-    outcome: asyncio.Future[Sequence[Any]]
-
-
-_Outcome = Sequence[Any] | Exception
-
-
-class _Writer(_Line):
-    """The connection that writes: what comes while the disk is waited for is committed together.
-
-    A commit takes some ms, and a few turns of the loop, which are long while thousands are told a
-    change: one by one, a hundred jobs that move on at once would be stored one a turn and told one by
-    one. Committed together they are told together.
-    """
-
-    def __init__(self, connection: aiosqlite.Connection, deadline: float) -> None:
-        super().__init__(connection, deadline)
-        self._waiting: list[_Statement] = []
-        self._committing: asyncio.Task[None] | None = None
-
-    async def run(self, sql: str, *values: Any) -> Sequence[Any]:
-        statement = _Statement(sql, values, asyncio.get_running_loop().create_future())
-        self._waiting.append(statement)
-        if self._committing is None:
-            self._committing = asyncio.create_task(self._commit())
-        with _driver_errors():
-            async with asyncio.timeout(self._deadline):
-                return await statement.outcome
-
-    async def _commit(self) -> None:
-        try:
-            while self._waiting:
-                async with self._turn:
-                    # Whoever has given up meanwhile leaves nothing behind.
-                    batch = [each for each in self._waiting[:COMMIT_MAX] if not each.outcome.done()]
-                    del self._waiting[:COMMIT_MAX]
-                    await self._run_all(batch)
-        finally:
-            self._committing = None
-
-    async def _run_all(self, batch: Sequence[_Statement]) -> None:
-        outcomes: Sequence[_Outcome]
-        try:
-            outcomes = await self._outcomes(batch)
-        except (sqlite3.Error, StoreError, ValueError, OverflowError) as error:
-            outcomes = [error] * len(batch)
-        for each, outcome in zip(batch, outcomes, strict=True):
-            if each.outcome.done():
-                continue
-            if isinstance(outcome, Exception):
-                each.outcome.set_exception(outcome)
-            else:
-                each.outcome.set_result(outcome)
-
-    async def _outcomes(self, batch: Sequence[_Statement]) -> Sequence[_Outcome]:
-        if len(batch) == 1:
-            [alone] = batch
-            return [await self._begin(self._connection.execute_fetchall, alone.sql, alone.values)]
-        # Private: the one way to run several statements in its thread with nothing in between.
-        outcomes: Sequence[_Outcome] = await self._begin(self._connection._execute, self._committed, batch)
-        return outcomes
-
-    def _committed(self, batch: Sequence[_Statement]) -> Sequence[_Outcome]:
-        """In its thread: all in one transaction, so that what a full disk says is said to all."""
-        connection = self._connection._conn
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            # Asked again behind the wait for the lock: who gave up meanwhile was told that it is not done.
-            outcomes = [
-                () if each.outcome.done() else _outcome(connection, each.sql, each.values) for each in batch
-            ]
-            connection.execute("COMMIT")
-        finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-        return outcomes
-
-
-def _outcome(connection: sqlite3.Connection, sql: str, values: Sequence[Any]) -> _Outcome:
-    """Its rows, or what is wrong with this statement alone and leaves the transaction as it is."""
-    try:
-        return connection.execute(sql, values).fetchall()
-    except (sqlite3.IntegrityError, sqlite3.ProgrammingError, ValueError, OverflowError) as error:
-        return error
-
-
-def _opened(line: _Line | None) -> _Line:
+def _opened(line: Line | None) -> Line:
     if line is None:
         raise StoreUnavailable("the database is not open")
     return line
-
-
-@contextmanager
-def _driver_errors() -> Iterator[None]:
-    """Says in the port's words what went wrong with the database.
-
-    IntegrityError is left to who expects it, and ProgrammingError would be a fault of this file.
-    """
-    try:
-        yield
-    except TimeoutError as error:
-        raise StoreUnavailable("SQLite took too long") from error
-    except OverflowError as error:
-        raise ValueError("an integer of more than 64 bits can't be stored") from error
-    except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
-        raise
-    except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
-            raise StoreFull(str(error)) from error
-        raise StoreUnavailable(f"{error.sqlite_errorname}: {error}") from error
 
 
 def _where(page: Page) -> tuple[str, Sequence[str | int]]:

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from sora_ws.store import DuplicateKey, Stale, StoreFull, StoreUnavailable, sqlite
+from sora_ws.store import DuplicateKey, Stale, StoreFull, StoreUnavailable
 from sora_ws.store.sqlite import SqliteStore
+from sora_ws.store.sqlite_lines import Writer
 from sora_ws.task import Idempotency
 from tests.stores.conftest import SqliteDatabase
 from tests.stores.tasks import NOW, a_task, rendering
@@ -40,13 +41,13 @@ def commits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many statements each commit held."""
     sizes: list[int] = []
 
-    committed = sqlite._Writer._committed
+    committed = Writer._committed
 
     def counted(self: Any, batch: Sequence[Any]) -> Sequence[Any]:
         sizes.append(len(batch))
         return committed(self, batch)
 
-    monkeypatch.setattr(sqlite._Writer, "_committed", counted)
+    monkeypatch.setattr(Writer, "_committed", counted)
     return sizes
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from sora_ws.store import NewerFormat, StoreError, StoreFull, StoreUnavailable
-from sora_ws.store.sqlite import COMMIT_MAX, SqliteStore
+from sora_ws.store.sqlite import SqliteStore
+from sora_ws.store.sqlite_lines import COMMIT_MAX
 from sora_ws.task import Order, Task, Watch
 from tests.services import missing
 from tests.stores.conftest import SqliteDatabase
@@ -300,7 +301,8 @@ async def test_a_path_without_a_database_is_unavailable(
 FORGETFUL = """
 import asyncio, sys
 from pathlib import Path
-from sora_ws.store.sqlite import COMMIT_MAX, SqliteStore
+from sora_ws.store.sqlite import SqliteStore
+from sora_ws.store.sqlite_lines import COMMIT_MAX
 
 async def main():
     global store
