@@ -47,9 +47,9 @@ def new_loop() -> asyncio.AbstractEventLoop:
 def calm_garbage_collector() -> None:
     """To be called when everything has started: what is there now lives as long as the process.
 
-    Frozen, the 100,000 objects of modules, classes and routes are not looked at again, which is most
-    of what a full collection would take. The thresholds make it rare: by default one could come
-    every 70,000 new objects, which is every 30 handshakes of a storm. A line leaves nothing to the
+    Frozen, the 55,000 objects of modules, classes and routes are not looked at again; a full collection
+    took 15 ms for them alone. The thresholds make one rare: by default the next may come after 70,000
+    new objects, now after 10 million, and in a storm of 8,000 none came. A line leaves nothing to the
     collector, so that waiting longer costs little.
     """
     gc.collect()
