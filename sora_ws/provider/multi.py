@@ -1,6 +1,6 @@
 """libcurl's transfers on the event loop (CURLMOPT_SOCKETFUNCTION), and no more than a look needs.
 
-Tornado's client sets twice as many options a request, and asks for eight times of it afterwards.
+Tornado's client sets twice as many options a request, and asks for seven times of it afterwards.
 """
 
 from __future__ import annotations
