@@ -127,7 +127,18 @@ def test_make_test_from_a_fresh_clone(newcomer: Path) -> None:
 def test_make_alone_lists_what_there_is(newcomer: Path) -> None:
     """`make` without a word is no surprise: it shows the words."""
     shown = re.findall(r"^make (\w+) ", make(newcomer).stdout, re.MULTILINE)
-    assert shown == ["help", "run", "test", "lint", "bench", "autobahn", "clean", "install", "uninstall"]
+    assert shown == [
+        "help",
+        "run",
+        "test",
+        "kills",
+        "lint",
+        "bench",
+        "autobahn",
+        "clean",
+        "install",
+        "uninstall",
+    ]
 
 
 def test_old_python_is_told(newcomer: Path, tmp_path: Path) -> None:
