@@ -458,7 +458,7 @@ async def test_a_fault_of_ours_is_internal(world: StartWorld, monkeypatch: pytes
             raise RuntimeError("the secret is 42")
 
         with monkeypatch.context() as patched:
-            patched.setattr(SqliteStore, "find", broken)
+            patched.setattr(SqliteStore, "_tasks", broken)
             error = error_of(await line.ask("subscribe_task", {"videoId": UNKNOWN}, id=5), "INTERNAL", id_=5)
         assert error["retryable"] is True
         assert "42" not in error["message"]
