@@ -67,7 +67,7 @@ from sora_ws.push.sse import EventStreams
 from sora_ws.rest import RestContext, UnderWay, event_routes, log_request, routes, waiting_routes
 from sora_ws.rest.views import letter
 from sora_ws.retention import Limits, Retention
-from sora_ws.rhythm import Rhythm, longest_wait_ms
+from sora_ws.rhythm import Rhythm
 from sora_ws.service import VideoService
 from sora_ws.settings import Secret, Settings, WrongSetting
 from sora_ws.signatures import Signer, Verifier, new_secret
@@ -261,11 +261,10 @@ class App:
 
     async def _bring_forward(self, store: Store) -> None:
         """Behind a clock that was set back, tasks would wait until their old time."""
-        now = self._clock()
-        brought = await store.bring_forward(now + longest_wait_ms(self.settings.sora_poll_interval), now)
+        brought = await store.bring_forward(self._clock())
         if brought:
             log.warning(
-                "the clock was set back: %d tasks are due now", brought, extra={"action": "clock_back"}
+                "the clock was set back: %d tasks wait from now on", brought, extra={"action": "clock_back"}
             )
 
     async def _tasks(

@@ -148,7 +148,7 @@ class Attendant:
             )
             after = replace(after, watch=watch)
             wait = self._rhythm.wait(after, now, seen.look_after_ms)
-            return replace(after, watch=replace(watch, next_look_at=now + wait))
+            return replace(after, watch=watch.look_after(wait, now))
 
         before, task = task, await self._writer.change_live(task, change)
         if task.state is not State.ARCHIVING or seen.event is not Event.FINISHED:
@@ -176,9 +176,8 @@ class Attendant:
                 details = f"The provider calls the video finished, but does not hand it out: {error}"
                 return task.fail(Failure(FailureCode.GENERATION_FAILED, details, retryable=True), now)
             errors = task.watch.errors + 1
-            next_look_at = now + self._rhythm.archive_retry(errors)
-            watch = replace(task.watch, errors=errors, no_content_since=since, next_look_at=next_look_at)
-            return replace(task, watch=watch)
+            watch = replace(task.watch, errors=errors, no_content_since=since)
+            return replace(task, watch=watch.look_after(self._rhythm.archive_retry(errors), now))
 
         log.info("task %s is finished and has no video yet: %s", task.id, error)
         return await self._writer.change_live(task, change)
@@ -225,7 +224,8 @@ class Attendant:
 def _put_off(watch: Watch, now: int, wait: int) -> Watch:
     """Look again after `wait` ms; until then nobody can tell whether there is a video."""
     since = _resumed(watch, now)
-    return replace(watch, next_look_at=now + wait, no_content_since=None if since is None else since + wait)
+    watch = replace(watch, no_content_since=None if since is None else since + wait)
+    return watch.look_after(wait, now)
 
 
 def _resumed(watch: Watch, now: int) -> int | None:

@@ -22,11 +22,6 @@ ARCHIVE_RETRY_MAX_MS: Final = 60_000
 LOOK_PRICE: Final = 1 / 28
 
 
-def longest_wait_ms(max_ms: int) -> int:
-    """No wait is longer, but one that a provider asks for; `max_ms` is that of a healthy task."""
-    return max(max_ms, CALM_WAIT_MS, BACKOFF_MAX_MS, ARCHIVE_RETRY_MAX_MS)
-
-
 @dataclass(frozen=True, slots=True)
 class Rhythm:
     """The shortest and the longest wait between two looks at a healthy task, and what was learned."""

@@ -112,7 +112,7 @@ class Submitter:
                 return task
             after = task.accept(job_id, seen, now)
             wait = 0 if after.state is State.ARCHIVING else self._rhythm.wait(after, now, seen.look_after_ms)
-            return replace(after, watch=Watch(next_look_at=now + wait, looked_at=now))
+            return replace(after, watch=Watch(now + wait, planned_at=now, looked_at=now))
 
         task = await self._writer.change_live(task, change)
         failpoint.reach("job_kept")
@@ -181,7 +181,8 @@ class Submitter:
             self._count_possible_double(task, sends)
         wait = self._backoff(sends)
         return await self._writer.change_live(
-            task, lambda task, now: replace(task, watch=Watch(next_look_at=now + wait, unknown_sends=sends))
+            task,
+            lambda task, now: replace(task, watch=Watch(now + wait, planned_at=now, unknown_sends=sends)),
         )
 
     def _count_possible_double(self, task: Task, sends: int) -> None:
@@ -199,7 +200,7 @@ class Submitter:
 
     async def _put_off(self, task: Task, wait_ms: int) -> Task:
         return await self._writer.change_live(
-            task, lambda task, now: replace(task, watch=replace(task.watch, next_look_at=now + wait_ms))
+            task, lambda task, now: replace(task, watch=task.watch.look_after(wait_ms, now))
         )
 
     def _backoff(self, failures: int) -> int:

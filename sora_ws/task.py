@@ -180,6 +180,7 @@ class Observation:
 class Watch:
     """The poller's memory of a task. It is no part of what clients see and never moves `seq`.
 
+    `planned_at` is when `next_look_at` was set: one in the future tells that the clock was set back.
     `looks` counts those since the state last changed, or for a lost job, `errors` those in a row that
     failed; `looked_at` is when the provider last said anything about the job.
     `sent_at` is when a create last left for the provider, `unknown_sends` how many of them
@@ -190,6 +191,7 @@ class Watch:
     """
 
     next_look_at: int
+    planned_at: int = 0
     looks: int = 0
     looked_at: int | None = None
     errors: int = 0
@@ -198,6 +200,10 @@ class Watch:
     sent_at: int | None = None
     unknown_sends: int = 0
     no_content_since: int | None = None
+
+    def look_after(self, wait: int, now: int) -> Watch:
+        """The next look is due in `wait` ms."""
+        return replace(self, next_look_at=now + wait, planned_at=now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +296,7 @@ class Task:
             order=order,
             created_at=now,
             seq=now,
-            watch=Watch(next_look_at=now),
+            watch=Watch(now, planned_at=now),
             team=team,
             simulated=simulated,
             callback=callback,
@@ -331,7 +337,7 @@ class Task:
 
     def called(self, now: int) -> Task:
         """It is its turn, and due at once."""
-        watch = Watch(next_look_at=now)
+        watch = Watch(now, planned_at=now)
         return replace(self, in_line=False, queue_position=None, watch=watch, seq=self._seq_after(now))
 
     def may_be_seen_by(self, viewer: Viewer) -> bool:

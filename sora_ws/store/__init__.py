@@ -134,8 +134,8 @@ class TaskStore(Protocol):
         """Live tasks with `next_look_at` <= `until`, the longest due first."""
         ...
 
-    async def bring_forward(self, later_than: int, to: int) -> int:
-        """Let live tasks with `next_look_at` > `later_than` be due at `to` instead; how many.
+    async def bring_forward(self, now: int) -> int:
+        """Let live tasks with `planned_at` > `now` wait from `now` on, as long as they were to; how many.
 
         For a start behind a clock that was set back: they would wait until their old time. Who waits
         in line is left there.

@@ -198,10 +198,13 @@ class MongoStore:
         wanted = {"live": True, "watch.nextLookAt": {"$lte": until}}
         return await self._tasks(wanted, LONGEST_DUE_FIRST, limit)
 
-    async def bring_forward(self, later_than: int, to: int) -> int:
+    async def bring_forward(self, now: int) -> int:
+        due = {"$gte": now, "$lt": NEVER}
+        wanted = {"live": True, "watch.nextLookAt": due, "watch.plannedAt": {"$gt": now}}
+        wait = {"$subtract": ["$watch.nextLookAt", "$watch.plannedAt"]}
+        from_now = {"watch.nextLookAt": {"$add": [now, wait]}, "watch.plannedAt": now}
         async with self._database() as database:
-            later = {"live": True, "watch.nextLookAt": {"$gt": later_than, "$lt": NEVER}}
-            result = await database.tasks.update_many(later, {"$set": {"watch.nextLookAt": to}})
+            result = await database.tasks.update_many(wanted, [{"$set": from_now}])
         return int(result.modified_count)
 
     async def find_by_job(self, job_id: str) -> Task | None:

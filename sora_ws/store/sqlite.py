@@ -191,10 +191,12 @@ class SqliteStore:
             "WHERE live = 1 AND next_look_at <= ? ORDER BY next_look_at, id LIMIT ?", until, limit
         )
 
-    async def bring_forward(self, later_than: int, to: int) -> int:
-        update = """UPDATE tasks SET watch = json_set(watch, '$.nextLookAt', ?)
-            WHERE live = 1 AND next_look_at > ? AND next_look_at < ? RETURNING id"""
-        return len(await self._write(update, to, later_than, NEVER))
+    async def bring_forward(self, now: int) -> int:
+        update = """UPDATE tasks SET watch = json_set(
+                watch, '$.nextLookAt', ?1 + next_look_at - (watch ->> '$.plannedAt'), '$.plannedAt', ?1)
+            WHERE live = 1 AND next_look_at >= ?1 AND next_look_at < ?2 AND watch ->> '$.plannedAt' > ?1
+            RETURNING id"""
+        return len(await self._write(update, now, NEVER))
 
     async def find_by_job(self, job_id: str) -> Task | None:
         tasks = await self._tasks("WHERE document ->> '$.jobId' = ? AND live = 1 LIMIT 1", job_id)

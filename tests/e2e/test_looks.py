@@ -74,6 +74,26 @@ async def test_a_restart_goes_on_from_the_store(tmp_path: Path, database_url: st
 
 
 @pytest.mark.gen_test(timeout=60)
+async def test_a_restart_keeps_a_long_retry_after(tmp_path: Path, database_url: str) -> None:
+    """A job that may not be looked at for ten minutes isn't, though the next server tends to others."""
+    state = tmp_path / "state"
+    async with a_world(state, Dialect(looks=1), DATABASE_URL=database_url, DRAIN_SECONDS="5") as w:
+        w.provider.jobs.dialect.limit = {"Retry-After": "600"}
+        await w.create()
+        await w.provider.until(lambda: any(request.method == "GET" for request in w.provider.requests))
+        await w.app.stop()  # when the answer is kept
+        asked = len(w.provider.requests)
+        w.provider.jobs.dialect.limit = None
+        base_url = w.provider.base_url
+        async with a_world(state, DATABASE_URL=database_url, SORA_API_BASE_URL=base_url) as second:
+            line = await second.line("ada")
+            await line.follow(await second.create())
+            [create, *later] = w.provider.requests[asked:]
+            assert create.method == "POST"
+            assert later[0].path not in {request.path for request in w.provider.requests[:asked]}
+
+
+@pytest.mark.gen_test(timeout=60)
 async def test_a_restart_remembers_how_long_tasks_take(tmp_path: Path, database_url: str) -> None:
     """The first task of a new server is estimated by those of the one before it."""
     async with a_world(tmp_path / "state", Dialect(looks=2), DATABASE_URL=database_url) as w:

@@ -31,7 +31,10 @@ SECRETS: Final = {"jwt": "a secret of 32 bytes, kept for ever", "links": "bGlua3
 
 
 def kept_tasks() -> Sequence[Task]:
-    """A task in each state, with all that one can have; always the same."""
+    """A task in each state, with all that one can have; always the same.
+
+    In format 1 they were written before a watch had its `planned_at`.
+    """
     image = Order("一只猫\nwith \0 and 🌕", "sora-2-pro", 8, "1280x720", "image/png")
     archiving = a_task(at=NOW + 3).accept("job-3", Observation(Event.FINISHED), NOW + 4_000)
     made = [
@@ -43,6 +46,7 @@ def kept_tasks() -> Sequence[Task]:
         failed(a_task(at=NOW + 5)),
         a_task(at=NOW + 6).cancel(NOW + 5_000, "called off"),
     ]
+    made = [replace(task, watch=replace(task.watch, planned_at=0)) for task in made]
     return [replace(task, id=f"video_{number:032x}") for number, task in enumerate(made)]
 
 

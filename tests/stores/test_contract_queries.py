@@ -219,15 +219,18 @@ async def test_the_live_are_counted_by_state(store: Store) -> None:
 
 
 @pytest.mark.gen_test
-async def test_looks_far_away_are_brought_forward(store: Store) -> None:
-    """Those of live tasks beyond the limit are due at the given time; nothing else of them changes."""
-    near, far, farther = (a_task(due=NOW + after) for after in (10, 11, 3_600_000))
-    ended = completed(a_task(due=NOW + 3_600_000))
-    far = replace(far, watch=replace(far.watch, looks=3, errors=1))
-    await insert_shuffled(store, [near, far, farther, ended])
-    assert await store.bring_forward(later_than=NOW + 10, to=NOW) == 2
-    due = [replace(task, watch=replace(task.watch, next_look_at=NOW)) for task in (far, farther)]
-    assert sorted(ids(await store.due(NOW, 10))) == sorted(ids(due))
-    for task in (near, *due, ended):
-        assert await store.find(task.id) == task
-    assert await store.bring_forward(later_than=NOW + 10, to=NOW) == 0
+async def test_looks_planned_in_the_future_are_brought_forward(store: Store) -> None:
+    """They wait anew, as long as they were to; a long wait that was planned before now stays."""
+    hour = 3_600_000
+    long, early, late, old = (a_task() for _ in range(4))
+    long = replace(long, watch=Watch(NOW + hour, planned_at=NOW))
+    early = replace(early, watch=Watch(NOW + hour, planned_at=NOW + hour, looks=3))
+    late = replace(late, watch=Watch(NOW + 3 * hour, planned_at=NOW + hour, errors=1))
+    ended = completed(replace(old, watch=early.watch))
+    await insert_shuffled(store, [long, early, late, ended])
+    assert await store.bring_forward(NOW) == 2
+    early = replace(early, watch=Watch(NOW, planned_at=NOW, looks=3))
+    late = replace(late, watch=Watch(NOW + 2 * hour, planned_at=NOW, errors=1))
+    assert await store.due(NOW + 3 * hour, 10) == [early, long, late]
+    assert await store.find(ended.id) == ended
+    assert await store.bring_forward(NOW) == 0
