@@ -9,7 +9,7 @@ import asyncio
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -17,23 +17,29 @@ from typing import Any, Final
 
 from bson import json_util
 
+from sora_ws.durations import BINS, Durations, Kind
 from sora_ws.store import Store, User
 from sora_ws.store.documents import FORMAT
 from sora_ws.store.mongo import MongoStore
 from sora_ws.store.sqlite import SqliteStore
 from sora_ws.task import Event, Idempotency, Observation, Order, Task, Watch
 from tests.mongod import Mongod, running_mongod
-from tests.stores.tasks import NOW, a_task, completed, failed, rendering
+from tests.stores.tasks import A_CALLBACK, NOW, a_task, completed, failed, rendering
 
 KEPT: Final = Path(__file__).parent / "kept"
 USERS: Final = (User("admin", "hash-of-admin", NOW), User("bob", "hash-of-bob", NOW + 1, disabled=True))
 SECRETS: Final = {"jwt": "a secret of 32 bytes, kept for ever", "links": "bGlua3M="}
+LEARNED: Final[Mapping[Kind, Durations]] = {
+    kind: Durations((*(0.0,) * first, 0.25, 1.5, *(0.0,) * (BINS - first - 2)))
+    for first, kind in ((0, ()), (30, ("sora-2",)), (BINS - 2, ("sora-2", 8, "1280x720")))
+}
 
 
 def kept_tasks() -> Sequence[Task]:
     """A task in each state, with all that one can have; always the same.
 
-    In format 1 they were written before a watch had its `planned_at`.
+    In format 1 the first seven were written before a watch had its `planned_at`, and a task a callback
+    and a place in line.
     """
     image = Order("一只猫\nwith \0 and 🌕", "sora-2-pro", 8, "1280x720", "image/png")
     archiving = a_task(at=NOW + 3).accept("job-3", Observation(Event.FINISHED), NOW + 4_000)
@@ -47,7 +53,25 @@ def kept_tasks() -> Sequence[Task]:
         a_task(at=NOW + 6).cancel(NOW + 5_000, "called off"),
     ]
     made = [replace(task, watch=replace(task.watch, planned_at=0)) for task in made]
+    made += [a_task(at=NOW + 7, user="eve").wait_in_line(), *_with_callbacks()]
     return [replace(task, id=f"video_{number:032x}") for number, task in enumerate(made)]
+
+
+def _with_callbacks() -> Iterator[Task]:
+    """One whose end is still to be told, behind an attempt that failed, and one whose end was told."""
+    for task in (
+        failed(a_task(at=NOW + 8, callback=A_CALLBACK)),
+        completed(a_task(at=NOW + 9, callback=A_CALLBACK)),
+    ):
+        assert task.callback is not None
+        begun = task.callback.begun(NOW + 6_000)
+        is_told = task.video is not None
+        yield replace(
+            task,
+            callback=begun.delivered(NOW + 7_000)
+            if is_told
+            else begun.failed("answered 500", NOW + 7_000, 0.5),
+        )
 
 
 def formats() -> Iterator[int]:
@@ -79,6 +103,8 @@ async def _fill(store: Store) -> None:
         await store.add_user(user)
     for name, secret in SECRETS.items():
         await store.keep(name, secret)
+    for kind, durations in LEARNED.items():
+        await store.keep_durations(kind, durations)
     await store.close()
 
 

@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from sora_ws.callbacks import Delivery
 from sora_ws.store import Page, Store
 from sora_ws.store.documents import FORMAT
-from sora_ws.task import Status
+from sora_ws.task import NEVER, Status, Task
 from tests.stores.conftest import MongoDatabase, SqliteDatabase
 from tests.stores.kept_databases import (
+    LEARNED,
     SECRETS,
     USERS,
     formats,
@@ -36,7 +38,12 @@ async def check(store: Store) -> None:
     live = [task for task in tasks if task.is_live]
     assert await store.live() == live
     assert await store.count_live("bob") == 1
-    assert {task.id for task in await store.due(2**62, 100)} == {task.id for task in live}
+    assert {task.id for task in await store.due(NEVER - 1, 100)} == {
+        task.id for task in live if not task.waits
+    }
+    assert await store.ids_in_line("eve") == [task.id for task in live if task.waits]
+    assert await store.due_callbacks(NEVER, 100) == [task for task in tasks if _is_to_be_told(task)]
+    assert await store.experience() == LEARNED
     assert await store.find_by_key("ann", "key") == tasks[0]
     assert await store.users() == list(USERS)
     assert await store.disabled_users() == {"bob"}
@@ -50,6 +57,10 @@ async def check(store: Store) -> None:
     assert await store.find(changed.id) == changed
     assert await store.find(tasks[-1].id) is None
     await store.close()
+
+
+def _is_to_be_told(task: Task) -> bool:
+    return task.callback is not None and task.callback.state is Delivery.PENDING
 
 
 @pytest.mark.gen_test(timeout=30)
