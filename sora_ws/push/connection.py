@@ -297,7 +297,6 @@ class Connection(Struct, gc=False, eq=False):
 
     async def _handle_on(self, handling: Awaitable[None] | None) -> None:
         while handling is not None:
-            self.busy = True
             try:
                 await handling
             finally:
@@ -325,7 +324,9 @@ class Connection(Struct, gc=False, eq=False):
 
     def _take(self, event: frames.Event) -> Awaitable[None] | None:
         if isinstance(event, frames.Text):
-            return self._listener.on_text(self, event.data)
+            handling = self._listener.on_text(self, event.data)
+            self.busy = handling is not None  # not when only the loop has its turn: a flood is no work
+            return handling
         if isinstance(event, frames.Ping):
             self._listener.on_ping(self, event.data)
         elif isinstance(event, frames.Binary):

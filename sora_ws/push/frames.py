@@ -66,7 +66,12 @@ class Close:
     code: int | None
 
 
-Event = Text | Binary | Ping | Pong | Close
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """Of a message whose end has not come; an event too, so that no flood of them is read in one go."""
+
+
+Event = Text | Binary | Ping | Pong | Close | Fragment
 
 
 class Parser:
@@ -106,13 +111,8 @@ class Parser:
 
     def next(self) -> Event | None:
         """The next whole event, None where more bytes are needed. Raises ProtocolError."""
-        while True:
-            frame = self._frame()
-            if frame is None:
-                return None
-            event = self._event(*frame)
-            if event is not None:
-                return event
+        frame = self._frame()
+        return None if frame is None else self._event(*frame)
 
     def _frame(self) -> tuple[int, int, bytes] | None:
         """One frame off the buffer as (first byte, opcode, unmasked payload)."""
@@ -121,17 +121,12 @@ class Parser:
             return None
         first, second = buffer[0], buffer[1]
         self._check_head(first, second)
-        length, head = second & 0x7F, 2
-        if length == 126:
-            if len(buffer) < 4:
-                return None
-            (length,) = struct.unpack_from(">H", buffer, 2)
-            head = 4
-        elif length == 127:
-            if len(buffer) < 10:
-                return None
-            (length,) = struct.unpack_from(">Q", buffer, 2)
-            head = 10
+        head, form, least = _LENGTHS.get(second & 0x7F, (2, "", 0))
+        if len(buffer) < head:
+            return None
+        length = struct.unpack_from(form, buffer, 2)[0] if form else second & 0x7F
+        if not least <= length < 1 << 63:  # 5.2
+            raise ProtocolError(CloseCode.PROTOCOL_ERROR, "a length has its shortest form")
         # Refused by the length alone, before a byte of it is waited for. A control frame between
         # the fragments of a message is no part of it.
         so_far = 0 if first & 0x8 else len(self._message or b"")
@@ -187,7 +182,7 @@ class Parser:
         if (opcode == Opcode.CONTINUATION) is (self._message is None):
             raise ProtocolError(CloseCode.PROTOCOL_ERROR, "fragments out of order")  # 5.4
 
-    def _event(self, first: int, opcode: int, payload: bytes) -> Event | None:
+    def _event(self, first: int, opcode: int, payload: bytes) -> Event:
         if opcode == Opcode.PING:
             return Ping(payload)
         if opcode == Opcode.PONG:
@@ -209,13 +204,13 @@ class Parser:
         checks = self._is_text and not compressed
         self._utf8 = codecs.getincrementaldecoder("utf-8")() if checks else None
 
-    def _continue(self, payload: bytes, *, final: bool) -> Event | None:
+    def _continue(self, payload: bytes, *, final: bool) -> Event:
         if self._message is None:  # pragma: no cover -- _check_head has refused it
             raise ProtocolError(CloseCode.PROTOCOL_ERROR, "fragments out of order")
         self._message += payload
         if self._utf8 is not None:
             self._check_text(self._utf8, payload, final=final)
-        return self._end(bytes(self._message)) if final else None
+        return self._end(bytes(self._message)) if final else Fragment()
 
     def _end(self, payload: bytes) -> Text | Binary:
         """The message is whole."""
@@ -232,6 +227,8 @@ class Parser:
 
 
 _OPCODES: Final = frozenset(Opcode)
+_LENGTHS: Final = {126: (4, ">H", 126), 127: (10, ">Q", 0x10000)}
+"""Section 5.2: to where the head reaches, how the length stands in it, and the least that it may be."""
 
 
 def unmask(mask: bytes, payload: bytes) -> bytes:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.frames import Close, Frame, Opcode
 
-from sora_ws.push.connection import Connection
+from sora_ws.push.connection import EVENTS_A_TURN, Connection
 from sora_ws.push.messages import CloseCode
 from tests.unit.lines import Ear, open_line
 
@@ -89,6 +89,24 @@ def test_pongs_are_passed_over(data: bytes, pieces: list[int]) -> None:
     asyncio.run(bring(connection, sent))
     assert ear.texts == ["one, two"]
     assert connection._parser is None
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("opcode", [Opcode.PONG, Opcode.CONT])
+async def test_a_flood_of_small_frames_holds_nobody_up(opcode: Opcode) -> None:
+    """The loop has its turn between so many of them, fragments of one message too; it is no work of ours."""
+    connection, _, ear = open_line()
+    begun = Frame(Opcode.TEXT, b"", fin=False).serialize(mask=True)
+    flood = Frame(opcode, b"", fin=opcode is Opcode.PONG).serialize(mask=True) * EVENTS_A_TURN
+    handling = connection.receive(begun + flood * 3 + from_client(Opcode.CONT, b"end"))
+    assert handling is not None
+    reading, turns = asyncio.ensure_future(handling), 0
+    while not reading.done():
+        assert not connection.busy
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns >= 3
+    assert ear.texts == ["end"]
 
 
 def test_what_waits_is_conflated() -> None:
