@@ -46,6 +46,11 @@ class Transport(Protocol):
         """Takes bytes now; returns how many. Raises BlockingIOError for none, OSError for never."""
         ...
 
+    @property
+    def has_unread(self) -> bool:
+        """Whether something has come, or the end of the line, that was not brought yet."""
+        ...
+
     def want_writable(self) -> None:
         """Tell the connection `writable` when more can be taken."""
         ...
@@ -213,6 +218,10 @@ class Connection(Struct, gc=False, eq=False):
             self._listener.on_conflated()
         if outbox.bytes_waiting > self._listener.send_bytes_max and self.is_open:
             self.close(CloseCode.STUCK, "you read too slowly")
+
+    def is_unheard(self, since: float) -> bool:
+        """Whether it has spoken, and we are late: nothing was read since then, though something is there."""
+        return self.heard_at < since and self._transport.has_unread
 
     @property
     def stalled_since(self) -> float | None:

@@ -236,9 +236,9 @@ class Lines:
         if not line.is_open:
             due = self.now + LINGER_S
         elif line.identity is None:
-            due = line.since + self._settings.ws_auth_timeout / 1000
+            due = self._auth_due(line)
         else:
-            due = line.since + self._beat_s
+            due = min(line.since + self._beat_s, self._silent_at(line))
             if line.stalled_since is not None:
                 due = min(due, line.stalled_since + STALLED_S_MAX)
             left_s = _left_ms(line.identity) / 1000
@@ -252,14 +252,24 @@ class Lines:
             line.abort()
         elif line.identity is not None:
             self._serve(line, line.identity)
-        elif not line.busy:
-            line.close(CloseCode.AUTH_TIMEOUT, "no auth in time")
-        else:
+        elif line.busy or line.is_unheard(self._auth_due(line)):
             self._wait(line)
+        else:
+            line.close(CloseCode.AUTH_TIMEOUT, "no auth in time")
+
+    def _auth_due(self, line: Connection) -> float:
+        return line.since + self._settings.ws_auth_timeout / 1000
+
+    def _silent_at(self, line: Connection) -> float:
+        """When it counts as dead, if nothing more comes."""
+        return line.heard_at + 2 * self._beat_s
 
     def _serve(self, line: Connection, identity: Identity) -> None:
         now, left_ms = self.now, _left_ms(identity)
-        if now - line.heard_at > 2 * self._beat_s and not line.busy:
+        if now - line.since >= 2 * self._beat_s:  # nobody asked it meanwhile: we are late, not it
+            line.heard_at = now
+        silent_at = self._silent_at(line)
+        if now >= silent_at and not (line.busy or line.is_unheard(silent_at)):
             line.close(CloseCode.STUCK, "nothing was heard of you")
         elif line.stalled_since is not None and now - line.stalled_since >= STALLED_S_MAX:
             line.close(CloseCode.STUCK, "you read nothing")

@@ -18,6 +18,7 @@ from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream
 
 from sora_ws.push.connection import Connection, Data
+from sora_ws.push.stream import is_readable
 
 CHUNK_BYTES: Final = 65_536
 EVENTS_A_TURN: Final = 8
@@ -39,6 +40,10 @@ class SocketTransport(Struct, gc=False, eq=False):
     @property
     def send(self) -> Callable[[Data], int]:
         return self.socket.send
+
+    @property
+    def has_unread(self) -> bool:
+        return is_readable(self.socket)
 
     def want_writable(self) -> None:
         self._watch(self._mask | select.EPOLLOUT)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 from contextlib import suppress
-from typing import Final
+from typing import Final, cast
 
 from tornado.iostream import IOStream, StreamClosedError
 
@@ -17,11 +18,12 @@ CHUNK_BYTES: Final = 65_536
 class StreamTransport:
     """Lets one write at a time into the stream; what comes meanwhile waits in the connection."""
 
-    __slots__ = ("_stream", "_written", "connection")
+    __slots__ = ("_reading", "_stream", "_written", "connection")
 
     def __init__(self, stream: IOStream) -> None:
         self._stream = stream
         self._written: asyncio.Future[None] | None = None
+        self._reading: asyncio.Future[bytes] | None = None
         self.connection: Connection | None = None
 
     def send(self, data: Data) -> int:
@@ -34,6 +36,12 @@ class StreamTransport:
         except StreamClosedError:
             raise BrokenPipeError from None
         return len(data)
+
+    @property
+    def has_unread(self) -> bool:
+        if self._stream.closed() or (self._reading is not None and self._reading.done()):
+            return True
+        return is_readable(self._stream.socket)
 
     def want_writable(self) -> None:
         if self._written is not None:
@@ -57,7 +65,9 @@ class StreamTransport:
         """Bring the connection all that comes; returns when the line is gone."""
         try:
             while True:
-                handling = connection.receive(await self._stream.read_bytes(CHUNK_BYTES, partial=True))
+                reading = self._stream.read_bytes(CHUNK_BYTES, partial=True)
+                self._reading = cast("asyncio.Future[bytes]", reading)
+                handling = connection.receive(await reading)
                 # Bytes that are here already are read without a turn of the loop; give it one.
                 await (asyncio.sleep(0) if handling is None else handling)
         except StreamClosedError:
@@ -73,3 +83,10 @@ class StreamTransport:
         connection.writable()
         if connection.stalled_since is not None:  # it has filled again
             self.want_writable()
+
+
+def is_readable(sock: socket.socket) -> bool:
+    """Whether a read has something to take, or would find the end of the line."""
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))

@@ -60,6 +60,10 @@ class Line:
         self._under_way += bytes(data[:room])
         return min(room, len(data))
 
+    @property
+    def has_unread(self) -> bool:
+        return bool(self._arrived)
+
     def want_writable(self) -> None:
         self._is_wanted = True
 

@@ -25,6 +25,7 @@ class Wire:
         self.stalls = False
         self.takes: int | None = None  # at once, None for everything
         self.room: int | None = None  # in all, None for no end
+        self.has_unread = False
         self.waits = False
         self.finished = False
         self.aborted = False

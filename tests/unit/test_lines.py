@@ -98,13 +98,43 @@ async def test_one_beat_an_interval_in_one_write() -> None:
 
 @pytest.mark.gen_test
 async def test_a_silent_line_is_closed() -> None:
-    """After two intervals without a word, unless a message of its own is in work."""
+    """After two intervals without a word, and no later; not while a message of its own is in work."""
     world = World()
     (silent, _), (busy, _) = world.open("ada"), world.open("ada")
     busy.busy = True
-    for _ in range(10):
-        world.pass_by(BEAT_S / 3)
+    for _ in range(int(BEAT_S * 20) - 1):
+        world.pass_by(0.1)
+    assert codes([silent, busy]) == [None, None]
+    world.pass_by(0.3)
     assert codes([silent, busy]) == [CloseCode.STUCK, None]
+
+
+@pytest.mark.gen_test
+async def test_what_lies_unread_was_said_in_time() -> None:
+    """A server that is late itself reads first; who then has not said who it is has had its time."""
+    world = World()
+    (stranger, stranger_wire), (known, known_wire) = world.open(), world.open("ada")
+    stranger_wire.has_unread = known_wire.has_unread = True
+    for _ in range(int(BEAT_S * 20) + 3):
+        world.pass_by(0.1)
+    assert codes([stranger, known]) == [None, None]
+    for line in (stranger, known):
+        line.receive(Frame(Opcode.PONG, b"").serialize(mask=True))
+    world.pass_by(0.2)
+    assert codes([stranger, known]) == [CloseCode.AUTH_TIMEOUT, None]
+
+
+@pytest.mark.gen_test
+async def test_who_was_not_asked_is_not_silent() -> None:
+    """After a time in which no beat left, because the process stood still, the next one is waited for."""
+    world = World()
+    line, wire = world.open("ada")
+    world.pass_by(10 * BEAT_S)
+    assert [message["type"] for message in wire.messages()] == ["heartbeat"]
+    world.pass_by(BEAT_S)
+    assert line.is_open
+    world.pass_by(BEAT_S + 0.3)
+    assert line.close_code == CloseCode.STUCK
 
 
 @pytest.mark.gen_test

@@ -180,6 +180,23 @@ async def test_nothing_is_read_while_a_message_is_handled(over: str) -> None:
 
 @TRANSPORTS
 @pytest.mark.gen_test(timeout=60)
+async def test_what_has_come_and_is_not_read_is_seen(over: str) -> None:
+    """So that who has spoken is not taken for silent by a server that is late; the end of a line too."""
+    async with door(over) as d:
+        client, line = await d.open("first")
+        transport = line._transport
+        with client.sock:
+            await client.until(7)
+            assert not transport.has_unread
+            client.sock.send(Frame(Opcode.TEXT, b"x").serialize(mask=True))
+            assert transport.has_unread
+            await client.until(3)
+            assert not transport.has_unread
+        assert transport.has_unread
+
+
+@TRANSPORTS
+@pytest.mark.gen_test(timeout=60)
 async def test_a_socket_that_fills_again_and_again(over: str) -> None:
     """Each time it goes on when the client has read, and every byte comes once and in order."""
     async with door(over) as d:
