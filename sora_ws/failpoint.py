@@ -27,6 +27,8 @@ Step = Literal[
     "end_published",  # to the hub, and the sockets have nothing
     "pushes_ready",
     "pushes_sent",
+    "callback_marked",  # as begun, and it was not
+    "callback_taken",  # by its receiver, which is in memory alone
     "cancel_saved",  # and the provider was not told
     "leaving",  # SIGTERM came
     "store_opened",  # the next start knows its database, and has looked at no task

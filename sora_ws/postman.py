@@ -17,6 +17,7 @@ from typing import Final
 
 from tornado.ioloop import PeriodicCallback
 
+from sora_ws import failpoint
 from sora_ws.callbacks import Callback, Delivery, message_id
 from sora_ws.delivery import AT_ONCE, NotDelivered, Sender
 from sora_ws.signatures import Signer
@@ -147,10 +148,12 @@ class Postman:
     async def _sent(self, task: Task, begun: Callback) -> Callback:
         body = self._letter(task)
         headers = self._signer.headers(message_id(task.id), self._now(), body)
+        failpoint.reach("callback_marked")
         try:
             await self._sender.send(begun.url, headers, body)
         except NotDelivered as error:
             return begun.failed(str(error), self._now(), random.random())  # noqa: S311 -- jitter
+        failpoint.reach("callback_taken")
         return begun.delivered(self._now())
 
     async def _save(self, task: Task, after: Callback, over_revision: int) -> None:

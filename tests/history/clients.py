@@ -89,9 +89,12 @@ class Clients:
         """Create tasks at once, each sent again until it is accepted; their ids."""
         return self._wait_for(self._create_all(count))
 
-    def begin(self, count: int, *, cancel: bool = False) -> None:
-        """The same, without waiting for it; `settle` does. `cancel`: each again, once it is accepted."""
-        work = self._create_all(count, cancel)
+    def begin(self, count: int, *, cancel: bool = False, callbacks: bool = True) -> None:
+        """The same, without waiting for it; `settle` does. `cancel`: each again, once it is accepted.
+
+        `callbacks`: where there is an address for them, they are asked for.
+        """
+        work = self._create_all(count, cancel, callbacks)
         self._loop.call_soon_threadsafe(lambda: self._creating.append(self._go(work)))
 
     @property
@@ -230,15 +233,16 @@ class Clients:
 
     # --- creating ---
 
-    async def _create_all(self, count: int, cancel: bool = False) -> list[str]:
-        return await asyncio.gather(*(self._create(cancel) for _ in range(count)))
+    async def _create_all(self, count: int, cancel: bool = False, callbacks: bool = True) -> list[str]:
+        callback_url = self._callback_url if callbacks else None
+        return await asyncio.gather(*(self._create(cancel, callback_url) for _ in range(count)))
 
-    async def _create(self, cancel: bool) -> str:
+    async def _create(self, cancel: bool, callback_url: str | None) -> str:
         number = next(self._count)
         user = [*self._tokens][number % len(self._tokens)]
         prompt = uuid.uuid4().hex
         asked_at = time.monotonic()
-        while (task := await self._ask_for(user, prompt)) is None:
+        while (task := await self._ask_for(user, prompt, callback_url)) is None:
             assert time.monotonic() < asked_at + GUARD_S, f"nobody accepted {prompt!r}"
             await asyncio.sleep(AGAIN_S)
         self._live[task] = user
@@ -247,9 +251,9 @@ class Clients:
             await self._call(user, "POST", f"/api/videos/{task}/cancel")
         return task
 
-    async def _ask_for(self, user: str, prompt: str) -> str | None:
+    async def _ask_for(self, user: str, prompt: str, callback_url: str | None) -> str | None:
         """One create; the task's id where it was accepted."""
-        order = {"prompt": prompt} | ({"callbackUrl": self._callback_url} if self._callback_url else {})
+        order = {"prompt": prompt} | ({"callbackUrl": callback_url} if callback_url else {})
         self._journal.write("asked", user=user, prompt=prompt, callback="callbackUrl" in order)
         began = time.monotonic()
         status, body = await self._call(user, "POST", "/api/videos", order, key=prompt)

@@ -80,8 +80,8 @@ def a_run(
 ) -> Iterator[Run]:
     """A history of its own, over SQLite where no DATABASE_URL is among the settings.
 
-    `reset_every`: of the provider's creates, how many make a job and break off. `callbacks`: every create
-    asks for one.
+    `reset_every`: of the provider's creates, how many make a job and break off. `callbacks`: creates ask
+    for one, unless `begin` is told otherwise.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
