@@ -60,7 +60,8 @@ class Durations:
 
     def scaled(self, total: float) -> Durations:
         """The same distribution as if learned from `total` ends."""
-        return Durations(tuple(weight * total / self.total for weight in self.weights))
+        known = self.total
+        return Durations(tuple(weight * total / known for weight in self.weights))
 
     def share(self, age: float) -> float:
         """The share of tasks that have ended by this age, 0 to 1."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 WINDOW: Final = 3_000  # bytes that a socket takes before its reader does
 LOOK_UP_S: Final = 1.0
+CALM_READS_S: Final = 0.05
 NOTHING: Final[dict[str, Any]] = {"type": "nothing"}
 
 
@@ -56,7 +57,8 @@ class Line:
         if room <= 0:
             raise BlockingIOError
         if not self._under_way:
-            self._world.later(self._reads_s * self._chance.uniform(0.5, 1.5), self._read)
+            reads_s = self._reads_s if self._world.is_stormy else min(self._reads_s, CALM_READS_S)
+            self._world.later(reads_s * self._chance.uniform(0.5, 1.5), self._read)
         self._under_way += bytes(data[:room])
         return min(room, len(data))
 
@@ -79,6 +81,11 @@ class Line:
         """It arrives a little later, if there is still somebody."""
         text = json.dumps({"type": type_, "payload": payload}).encode()
         self._world.later(self._chance.uniform(0.001, 0.1), self._arrive, _masked(text))
+
+    def trip(self) -> None:
+        """Some trouble on the way."""
+        if self._world.is_stormy:
+            self.cut()
 
     def cut(self, by: str = "server") -> None:
         """The line is gone; what was read by now is all that there is."""
@@ -169,6 +176,7 @@ class Person:
         self._count = itertools.count(1)
         self._lines = itertools.count(1)
         self.tasks: set[str] = set()
+        self._open: set[Line] = set()
 
     async def create_all(self, count: int, within_s: float) -> None:
         """So many tasks at random times; each is sent until it is accepted."""
@@ -184,6 +192,8 @@ class Person:
         while (task_id := await self._ask(prompt, chance)) is None:  # noqa: ASYNC110
             await asyncio.sleep(chance.uniform(0.2, 3))
         self.tasks.add(task_id)
+        for line in sorted(self._open, key=lambda line: line.name):
+            self._world.later(chance.uniform(0, LOOK_UP_S), line.messages.put_nowait, NOTHING)
         if chance.random() < 0.1:
             await asyncio.sleep(chance.uniform(0, 15))
             with suppress(ServiceError, StoreError, ConnectionError, TimeoutError):
@@ -216,24 +226,17 @@ class Person:
         while not self._world.is_over:
             line = self._world.connect(f"{self.user}-{next(self._lines)}", chance, reads_s)
             if line is not None:
+                self._open.add(line)
                 await self._use(line, chance, by_room=by_room)
+                self._open.discard(line)
             await asyncio.sleep(chance.uniform(0.1, 2))
 
     async def _use(self, line: Line, chance: random.Random, *, by_room: bool) -> None:
         """Until it is over: cut by some trouble on the way, or by the server."""
-        cut_at = self._world.loop.time() + chance.expovariate(1 / 40)
+        self._world.later(chance.expovariate(1 / 40), line.trip)
         line.say("auth", {"token": self._world.tokens[self.user]})
         wanted: set[str] | None = None  # not before it is known who this is
-        while True:
-            if self._world.is_stormy and self._world.loop.time() > cut_at:
-                line.cut()
-                return
-            try:
-                message = await asyncio.wait_for(line.messages.get(), LOOK_UP_S)
-            except TimeoutError:
-                message = NOTHING
-            if message is None:
-                return
+        while (message := await line.messages.get()) is not None:
             if message["type"] == "error":
                 line.cut()
                 return

@@ -44,7 +44,8 @@ class _Job:
 class SimProvider:
     """`VideoProvider` over what happens in the world; `note` is told each job that is made.
 
-    Whether it `lists` its jobs is a matter of the world.
+    Whether it `lists` its jobs is a matter of the world. From `calm_from` on nothing is tried by a
+    long wait, and jobs end soon.
     """
 
     def __init__(
@@ -55,12 +56,14 @@ class SimProvider:
         note: Callable[..., None],
         *,
         lists: bool,
+        calm_from: float,
     ) -> None:
         self._chance = chance
         self._weather = weather
         self._time = now
         self._note = note
         self._lists = lists
+        self._calm_from = calm_from
         self._jobs: dict[str, _Job] = {}
 
     async def create(self, order: Order, reference: bytes | None) -> Job:
@@ -145,6 +148,8 @@ class SimProvider:
         now = self._time()
         starts_at = now + self._chance.expovariate(1 / 2)
         ends_at = starts_at + self._chance.lognormvariate(2, 0.7)
+        if ends_at > self._calm_from:
+            ends_at = max(starts_at, self._calm_from) + self._chance.uniform(0.1, 2)
         video_at = ends_at + (self._chance.uniform(0, 6) if self._chance.random() < 0.2 else 0)
         self._jobs[job_id] = _Job(
             prompt, time.time(), starts_at, ends_at, video_at, fails=self._chance.random() < 0.1

@@ -20,7 +20,7 @@ from unittest.mock import patch
 import jwt
 import msgspec
 from argon2 import PasswordHasher
-from tornado.ioloop import IOLoop
+from tornado.ioloop import IOLoop, PeriodicCallback
 
 from sora_ws.app import App, use_steady_time
 from sora_ws.attendant import Patience
@@ -37,7 +37,7 @@ from sora_ws.store.sqlite import SqliteStore
 from sora_ws.task import Viewer
 from tests.history.checker import Violation, judge
 from tests.simworld import clients, database, provider
-from tests.simworld.loop import LIFE, VirtualLoop
+from tests.simworld.loop import LIFE, Beat, VirtualLoop
 from tests.simworld.weather import Weather
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ T = TypeVar("T")
 STORMY_S: Final = 40.0
 PATIENT_S: Final = 900.0  # for the rest of the work when all is well again
 RESTART_S: Final = 1.0
-SETTLE_S: Final = 10.0  # for the last word to the slowest reader
+SETTLE_S: Final = 4.0  # for the last word to the slowest reader
 EPOCH: Final = 1_800_000_000.0
 KEY: Final = "0123456789abcdef0123456789abcdef"
 USERS: Final = ("ada", "bob", "eve")
@@ -73,6 +73,7 @@ class World:
             self._time,
             self.note,
             lists=self._chance("kind of provider").random() < 0.7,
+            calm_from=STORMY_S,
         )
         self._people = [clients.Person(self, user) for user in USERS]
         self._life = 0
@@ -185,7 +186,7 @@ class World:
         """The server's lives, one after the other; the last one has no end."""
         self._start(folder)
         while True:
-            await asyncio.sleep(chance.expovariate(1 / 15))
+            await asyncio.sleep(min(chance.expovariate(1 / 15), STORMY_S - self._time()))
             if not self.is_stormy:
                 break
             if chance.random() < 0.25:
@@ -197,7 +198,7 @@ class World:
     def _start(self, folder: Path) -> None:
         self._life += 1
         self._context = Context()
-        self._context.run(LIFE.set, self._life)
+        self._context.run(LIFE.set, str(self._life))
         self._context.run(self._begin, folder)
 
     def _begin(self, folder: Path) -> None:
@@ -231,7 +232,7 @@ class World:
     def _kill(self) -> None:
         self._is_ready = False
         self._app = None
-        self.loop.kill(self._life)
+        self.loop.kill(str(self._life))
         for connection in self._open_databases:
             connection.tear()
         self._open_databases.clear()
@@ -244,16 +245,16 @@ class World:
                 answer.set_exception(ConnectionResetError())
 
     async def _until_all_ended(self) -> None:
-        ended: set[str] = set()
         chance = self._chance("end")
-        for person in self._people:
-            for task_id in sorted(person.tasks):
-                while task_id not in ended:
-                    await asyncio.sleep(1)
-                    with suppress(StoreError, ConnectionError):
-                        task = await self.ask(chance, lambda s, p=person, t=task_id: s.get(Viewer(p.user), t))  # type: ignore[misc]
-                        if not task.is_live:
-                            ended.add(task_id)
+        living = [(Viewer(person.user), task) for person in self._people for task in sorted(person.tasks)]
+        while living:
+            viewer, task_id = living[-1]
+            with suppress(StoreError, ConnectionError):
+                task = await self.ask(chance, lambda s, v=viewer, t=task_id: s.get(v, t))  # type: ignore[misc]
+                if not task.is_live:
+                    living.pop()
+                    continue
+            await asyncio.sleep(0.5)
 
     async def _find_all(self) -> None:
         """Everybody looks once more at all that was accepted."""
@@ -298,6 +299,8 @@ class World:
             patch.object(secrets, "token_hex", lambda size=32: chance.randbytes(size).hex()),
             patch.object(secrets, "token_bytes", lambda size=32: chance.randbytes(size)),
             patch.object(secrets, "choice", chance.choice),
+            patch.multiple(PeriodicCallback, _run=Beat._run, _schedule_next=Beat._schedule_next),
+            patch("sora_ws.metrics.LAG_EVERY_S", 3_600.0),  # there is none here
             patch("aiosqlite.connect", self._connect),
             patch("sora_ws.media._probe", self._probe),
             patch("sora_ws.auth.PasswordHasher", lambda: CHEAP),
