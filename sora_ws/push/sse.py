@@ -83,6 +83,7 @@ class EventStreams:
         Returns when nothing of Tornado's is in use any more. The states must be those
         that `reads` gave in this turn of the loop.
         """
+        stream.set_nodelay(True)  # else an event waits until the one before is acknowledged
         transport = self._transport(stream)
         transport.connection = events = self.lines.adopt_stream(transport, identity, task_id)
         self.hub.subscribe(events, topic)

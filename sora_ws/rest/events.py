@@ -40,6 +40,7 @@ class _StreamHandler(ApiHandler):
 
     async def stream(self, topic: str, states: Sequence[Task], task_id: str | None = None) -> None:
         """Answer with these states and then with what comes; nothing may have been waited for since."""
+        await self.admit()  # again: while the store was asked the user may have been disabled
         refusal = self.streams.lines.refusal(self.address, self.viewer.user_id)
         if refusal is not None:
             retry_after = {"Retry-After": str(refusal.retry_after_s)}

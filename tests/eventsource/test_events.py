@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from collections.abc import Sequence
 
 import pytest
 
 from sora_ws.app import make_store
 from sora_ws.auth import Accounts
+from sora_ws.push.reads import StateReads
+from sora_ws.task import Task
 from tests.backends.jobs import Dialect
 from tests.e2e.world import GUARD_S, StartWorld, World, token
 from tests.eventsource.reader import reading
@@ -205,6 +208,47 @@ async def test_shut_out(world: StartWorld) -> None:
         async with reading(w, "/api/events") as reader:
             assert reader.status == 401
         await store.close()
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_shut_out_while_the_store_is_asked(world: StartWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is disabled between the check of the token and the answer gets no stream either."""
+    asked, answered, read = asyncio.Event(), asyncio.Event(), StateReads.live
+
+    async def late(self: StateReads, *args: str, **kwargs: str) -> Sequence[Task]:
+        found = await read(self, *args, **kwargs)
+        asked.set()
+        await answered.wait()
+        return found
+
+    monkeypatch.setattr(StateReads, "live", late)
+    async with world(RUNNING) as w:
+        store = make_store(w.app.settings)
+        await store.open()
+        await Accounts(store).add("ada", "a long password")
+
+        async def status() -> int:
+            async with reading(w, "/api/events") as reader:
+                return reader.status
+
+        asking = asyncio.create_task(status())
+        await asyncio.wait_for(asked.wait(), GUARD_S)
+        await Accounts(store).disable("ada")
+        while (await w.request("GET", "/api/stats")).code == 200:
+            pass
+        answered.set()
+        assert await asking == 401
+        await store.close()
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_nothing_waits_for_an_acknowledgement(world: StartWorld, transport: str) -> None:
+    """An event leaves at once, though the one before is still on its way (RFC 9293 section 3.7.4)."""
+    async with world(RUNNING) as w, reading(w, "/api/events"):
+        assert w.app._lines is not None
+        [line] = w.app._lines._open_lines()
+        sock = line._transport.socket if transport == "fast" else line._transport._stream.socket
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 @pytest.mark.gen_test(timeout=60)
