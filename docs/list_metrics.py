@@ -34,7 +34,8 @@ TAIL: Final = """
 `refused`, `no content`, `unknown` (a create of which perhaps a job came), `limited` (it asks for time, as by
 429), `operator` (a wrong key, say), `unavailable`, `held` (nothing was sent) or `broken off`; of a callback
 `delivered`, `failed` (it is tried again) or `given up`; of a webhook `taken`, `known` (it came before) or
-`refused` (a wrong signature).
+`refused` (a wrong signature). `code` is a close code of [the protocol](protocol.md#close-codes) or of
+RFC 6455, `other` for what a client has made up.
 
 Worth an alarm: `sora_ws_provider_needs_operator` is 1; `sora_ws_provider_breaker_open` is 1 for minutes;
 `sora_ws_store_up` is 0; `sora_ws_webhooks_total{outcome="refused"}` rises, as by a changed secret;

@@ -36,6 +36,7 @@ REFUSALS_MAX: Final = 500
 EXPIRING_S: Final = 60.0
 RATE_SAMPLES: Final = 10
 SLICES_A_SECOND: Final = 20
+CLIENTS_CODES: Final = 3000  # RFC 6455 section 7.4.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +212,7 @@ class Lines:
 
     def on_closing(self, connection: Connection) -> None:
         self.connected -= 1
-        self.closed[str(connection.close_code)] += 1
+        self.closed[_known_code(connection.close_code)] += 1
         self._hub.drop(connection)
         if connection.identity is None:
             self._forget_stranger(connection)
@@ -351,6 +352,12 @@ class Lines:
 
     def _sample(self) -> None:
         self._samples.append(self.messages_sent)
+
+
+def _known_code(code: int | None) -> str:
+    """A close code as the label of a figure: what clients make up is one, else they could make 2,000."""
+    is_made_up = code is not None and code >= CLIENTS_CODES and code not in set(CloseCode)
+    return "other" if is_made_up else str(code)
 
 
 def _left_ms(identity: Identity) -> float:

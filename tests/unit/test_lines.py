@@ -97,6 +97,15 @@ async def test_one_beat_an_interval_in_one_write() -> None:
 
 
 @pytest.mark.gen_test
+async def test_close_codes_are_counted() -> None:
+    """By themselves where they are ours or RFC 6455's; what else clients think of is one figure."""
+    world = World()
+    for code in (None, 1000, CloseCode.TOO_MUCH, 3000, 4000, 4999):
+        world.open()[0].close(code)
+    assert world.lines.closed == {"1005": 1, "1000": 1, "4429": 1, "other": 3}
+
+
+@pytest.mark.gen_test
 async def test_a_silent_line_is_closed() -> None:
     """After two intervals without a word, and no later; not while a message of its own is in work."""
     world = World()
