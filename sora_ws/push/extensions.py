@@ -7,6 +7,7 @@ line is opened all the same, without it (section 5.1).
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from sora_ws.push.frames import WINDOW_BITS
@@ -45,6 +46,13 @@ def deflate_answer(header: str) -> dict[str, str | None] | None:
             answer["server_max_window_bits"] = window
         return answer
     return None
+
+
+def deflate_header(answer: Mapping[str, str | None]) -> str:
+    """`Sec-WebSocket-Extensions` of our answer."""
+    return "; ".join(
+        [DEFLATE, *(name if value is None else f"{name}={value}" for name, value in answer.items())]
+    )
 
 
 def _parameters(given: list[str]) -> dict[str, str] | None:

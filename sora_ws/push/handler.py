@@ -7,17 +7,17 @@ Tornado does what it is good at, the HTTP side; frames are read and written by o
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from msgspec import json
-from tornado import httputil
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.websocket import WebSocketHandler, WebSocketProtocol, WebSocketProtocol13, _WebSocketParams
 
 from sora_ws.peers import client_address, origin_is_allowed
 from sora_ws.push.connection import DEFLATES, Connection, Transport
-from sora_ws.push.extensions import DEFLATE, deflate_answer
+from sora_ws.push.extensions import deflate_answer, deflate_header
 from sora_ws.push.lines import Lines
 from sora_ws.push.stream import StreamTransport
 from sora_ws.settings import Settings
@@ -29,60 +29,58 @@ CHUNK_BYTES: Final = 65_536
 
 
 class Protocol(WebSocketProtocol13):
-    """Tornado's handshake; what comes behind it goes to the connection."""
+    """Tornado has checked the request; the answer, and what comes behind it, is ours."""
 
     handler: PushHandler
 
-    def _parse_extensions_header(self, headers: httputil.HTTPHeaders) -> list[tuple[str, dict[str, Any]]]:
-        """The offer that we take, with the parameters of our answer."""
-        if not self.handler.compresses:
-            return []
-        answer = deflate_answer(headers.get("Sec-WebSocket-Extensions", ""))
-        if answer is None:
-            return []
-        self.handler.deflates = True
-        return [(DEFLATE, answer)]
+    async def _accept_connection(self, handler: WebSocketHandler) -> None:
+        """Answer by one write: by way of the handler's headers it takes 40 µs more, a tenth of all."""
+        ours = self.handler
+        headers = ours.request.headers
+        offers = headers.get("Sec-WebSocket-Extensions", "") if ours.compresses else ""
+        deflate = deflate_answer(offers)
+        self.stream = stream = ours.detach()
+        try:
+            stream.set_nodelay(True)
+            await stream.write(_switching(self.compute_accept_value(headers["Sec-WebSocket-Key"]), deflate))
+            await self._serve(stream, 0 if deflate is None else DEFLATES)
+        except StreamClosedError:
+            ours.on_ws_connection_close()
 
-    def _create_compressors(self, side: str, agreed_parameters: Any, compression_options: Any = None) -> None:
-        """None here: a state is compressed once for all, by `frames.deflate`."""
-
-    async def _receive_frame_loop(self) -> None:
-        """Called once, right behind the handshake and `open`."""
-        handler, stream = self.handler, self.stream
-        if stream is None:
-            return
+    async def _serve(self, stream: IOStream, kind: int) -> None:
+        handler = self.handler
         if handler.sockets is not None and type(stream) is IOStream:  # on TLS bytes hide in the stream
-            await self._hand_over(handler.sockets, stream)
+            data = await _bytes_behind(stream)
+            if stream.closed():  # reset behind its own handshake, perhaps with messages in the same bytes
+                raise StreamClosedError
+            self._let_go()
+            transport = handler.sockets.take(stream)
+            transport.serve(handler.adopt(transport, kind), data)
         else:
-            transport = StreamTransport(stream)
-            transport.connection = handler.adopt(transport)
-            await transport.read(transport.connection)
+            behind_tornado = StreamTransport(stream)
+            behind_tornado.connection = handler.adopt(behind_tornado, kind)
+            await behind_tornado.read(behind_tornado.connection)
             handler.on_ws_connection_close()
 
-    async def _hand_over(self, sockets: Sockets, stream: IOStream) -> None:
-        """Take the socket out of Tornado's hands, and let go of everything that held it.
+    def _let_go(self) -> None:
+        """Break the cycles by hand, so that a handshake leaves nothing to the garbage collector.
 
-        The cycles are broken by hand, so that a handshake leaves nothing to the garbage collector:
         0.67 KB a connection, against 2.6 with it and 10 with it switched off.
         """
-        handler = self.handler
-        try:
-            if stream.writing():
-                await stream.write(b"")  # the 101 has to leave first
-            data = await _bytes_behind(stream)
-        except StreamClosedError:
-            data = b""
-        if stream.closed():  # reset behind its own handshake, perhaps with messages in the same bytes
-            handler.on_ws_connection_close()
-            return
-        transport = sockets.take(stream)
-        connection = handler.adopt(transport)
-        handler._on_close_called = True
-        handler.ws_connection = None
-        handler.ui.clear()
+        self.handler._on_close_called = True
+        self.handler.ws_connection = None
+        self.handler.ui.clear()
         self.handler = None  # type: ignore[assignment]
         self.stream = None  # type: ignore[assignment]
-        transport.serve(connection, data)
+
+
+def _switching(accept: str, deflate: Mapping[str, str | None] | None) -> bytes:
+    """The answer to a handshake: RFC 6455 section 4.2.2."""
+    extensions = "" if deflate is None else f"Sec-WebSocket-Extensions: {deflate_header(deflate)}\r\n"
+    return (
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Accept: {accept}\r\n{extensions}\r\n"
+    ).encode()
 
 
 async def _bytes_behind(stream: IOStream) -> bytes:
@@ -102,7 +100,6 @@ class PushHandler(WebSocketHandler):
         self.sockets = sockets  # None where Tornado's stream serves the line
         self._settings = settings
         self.compresses = settings.ws_compression
-        self.deflates = False
 
     def set_default_headers(self) -> None:
         self.clear_header("Server")
@@ -139,9 +136,6 @@ class PushHandler(WebSocketHandler):
         title = HTTPStatus(status).phrase
         self.finish(json.encode({"type": "about:blank", "title": title, "status": status, "detail": detail}))
 
-    def get_compression_options(self) -> dict[str, Any] | None:
-        return {} if self.compresses else None
-
     def get_websocket_protocol(self) -> WebSocketProtocol | None:
         if self.request.headers.get("Sec-WebSocket-Version") != "13":
             return None
@@ -153,16 +147,13 @@ class PushHandler(WebSocketHandler):
                 ping_interval=None,
                 ping_timeout=None,
                 max_message_size=self._settings.max_message_bytes,
-                compression_options=self.get_compression_options(),
+                compression_options=None,
             ),
         )
 
-    def open(self, *args: str, **kwargs: str) -> None:
-        self.set_nodelay(True)
-
-    def adopt(self, transport: Transport) -> Connection:
+    def adopt(self, transport: Transport, kind: int) -> Connection:
         """The connection that lives on behind this handshake."""
-        return self._lines.adopt(transport, self._address, DEFLATES if self.deflates else 0)
+        return self._lines.adopt(transport, self._address, kind)
 
     def on_message(self, message: str | bytes) -> None:
         raise RuntimeError("messages go to the connection")  # Tornado's reader is not in use

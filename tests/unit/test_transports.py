@@ -274,7 +274,7 @@ async def test_the_self_check_takes_the_sockets() -> None:
 @pytest.mark.gen_test(timeout=60)
 async def test_the_self_check_sees_another_tornado(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the name that the handover hangs on is another one, its own stream serves the lines."""
-    monkeypatch.delattr(Protocol, "_receive_frame_loop")
+    monkeypatch.delattr(Protocol, "_accept_connection")
     lines = EchoLines()
     assert await bare_sockets(None, lambda sockets: application(lines, sockets)) is None
 
