@@ -35,7 +35,7 @@ STALLED_S_MAX: Final = 30.0
 REFUSALS_MAX: Final = 500
 EXPIRING_S: Final = 60.0
 RATE_SAMPLES: Final = 10
-SLICES_A_SECOND: Final = 20
+SLICES_A_SECOND: Final = 50
 CLIENTS_CODES: Final = 3000  # RFC 6455 section 7.4.2
 
 
@@ -310,10 +310,12 @@ class Lines:
         leaving = self._open_lines()
         slices = max(1, int(seconds * SLICES_A_SECOND), len(leaving) // SLICE)
         size = -(-len(leaving) // slices) or 1
-        for start in range(0, len(leaving), size):
-            for line in leaving[start : start + size]:
+        while leaving:
+            # Let go of with each slice: 16,000 that are freed at the end hold the loop for 15 ms.
+            for line in leaving[-size:]:
                 line.close(CloseCode.GOING_AWAY, "the server stops")
-            if start + size < len(leaving):
+            del line, leaving[-size:]
+            if leaving:
                 await asyncio.sleep(seconds / slices)
 
     def stop(self) -> None:
