@@ -242,6 +242,24 @@ async def test_shut_out_while_the_store_is_asked(world: StartWorld, monkeypatch:
 
 
 @pytest.mark.gen_test(timeout=60)
+async def test_what_is_published_while_the_store_is_asked(
+    world: StartWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task that begins between the reads is in none of them, and is told all the same."""
+    async with world(RUNNING) as w:
+
+        async def read_and_create(self: StateReads, *args: str, **kwargs: str) -> Sequence[Task]:
+            found = await read(self, *args, **kwargs)
+            await w.create("between")
+            return found
+
+        read = StateReads.live
+        monkeypatch.setattr(StateReads, "live", read_and_create)
+        async with reading(w, "/api/events") as reader:
+            assert (await reader.next()) is not None
+
+
+@pytest.mark.gen_test(timeout=60)
 async def test_nothing_waits_for_an_acknowledgement(world: StartWorld, transport: str) -> None:
     """An event leaves at once, though the one before is still on its way (RFC 9293 section 3.7.4)."""
     async with world(RUNNING) as w, reading(w, "/api/events"):

@@ -194,6 +194,18 @@ async def test_who_does_not_answer_our_close_is_dropped() -> None:
 
 
 @pytest.mark.gen_test
+async def test_a_stop_says_goodbye_in_slices() -> None:
+    """Not to all in one turn of the loop, and to each in the end."""
+    world = World()
+    lines = [world.open("ada")[0] for _ in range(20)]
+    leaving = asyncio.ensure_future(world.lines.drain(0.5))
+    await asyncio.sleep(0)
+    assert 0 < codes(lines).count(CloseCode.GOING_AWAY) < 5
+    await leaving
+    assert codes(lines) == [CloseCode.GOING_AWAY] * 20
+
+
+@pytest.mark.gen_test
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2), (1, 2, 0)])
 async def test_the_lines_of_a_user(order: tuple[int, ...]) -> None:
     """They count up to a limit, whichever goes makes room, and all end when the user is disabled."""

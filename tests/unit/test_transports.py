@@ -8,7 +8,8 @@ import select
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from tornado.httpserver import HTTPServer
+from tornado.iostream import IOStream
 from tornado.web import Application
 from websockets.frames import Close, Frame, Opcode
 
@@ -27,7 +29,7 @@ from sora_ws.push.hub import Hub
 from sora_ws.push.lines import Lines
 from sora_ws.push.messages import CloseCode
 from sora_ws.push.selfcheck import HANDSHAKE, bare_sockets
-from sora_ws.push.sockets import Sockets, SocketTransport
+from sora_ws.push.sockets import EVENTS_A_TURN, Sockets, SocketTransport
 from sora_ws.settings import Settings
 from tests.unit.lines import frames_in, presenter
 
@@ -95,6 +97,10 @@ class Client:
     async def shaken(self, *texts: str) -> None:
         """Through the handshake, with messages in the same bytes."""
         await self.send(*texts, behind=HANDSHAKE)
+        await self.head()
+
+    async def head(self) -> None:
+        """The answer to the handshake."""
         while b"\r\n\r\n" not in self.unread:
             self.unread += await self.receive()
         head, _, self.unread = self.unread.partition(b"\r\n\r\n")
@@ -159,6 +165,46 @@ async def test_what_comes_behind_the_handshake_in_the_same_bytes(over: str) -> N
         with client.sock:
             told = await client.to_the_end()
         assert [bytes(frame.data) for frame in told[:2]] == [b"first", b"second"]
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_the_handshake_leaves_first() -> None:
+    """A socket that is full when the upgrade is answered is handed over when the 101 has left."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    ahead = 0
+    with suppress(BlockingIOError):
+        while True:
+            ahead += ours.send(b"x" * 1000)
+    lines, sockets, client = EchoLines(), Sockets(), Client(theirs)
+    with theirs:
+        HTTPServer(application(lines, sockets)).handle_stream(IOStream(ours), ("127.0.0.1", 0))
+        await client.send("first", behind=HANDSHAKE)
+        for _ in range(20):  # by then it has long been answered
+            await asyncio.sleep(0)
+        assert not lines.handled
+        assert await client.until(ahead) == b"x" * ahead
+        await client.head()
+        assert frames_in(await client.until(7)) == [Frame(Opcode.TEXT, b"first")]
+    lines.stop()
+    await sockets.close()
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_few_sockets_are_read_in_a_turn() -> None:
+    """Of many that have spoken at once; others are heard between, and each has its turn."""
+    async with door("fast") as d:
+        clients = [(await d.open())[0] for _ in range(3 * EVENTS_A_TURN)]
+        for client in clients:
+            client.sock.send(Frame(Opcode.TEXT, b"x").serialize(mask=True))
+        served = [0]
+        while served[-1] < len(clients):
+            await asyncio.sleep(0)
+            served.append(len(d.lines.handled))
+        assert max(after - before for before, after in pairwise(served)) == EVENTS_A_TURN
+        for client in clients:
+            client.sock.close()
 
 
 @TRANSPORTS
