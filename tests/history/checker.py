@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
+
+from tests.history.journal import Event
 
 STEPS: Final = ("submitting", "queued", "rendering", "archiving")
 ENDS: Final = {
@@ -29,6 +31,7 @@ class Rule(StrEnum):
     OWN = "nobody hears of a task that isn't theirs, or that they didn't subscribe"
     ONE_TASK = "a create that is sent again is one task"
     ONE_JOB = "a task has one job at the provider, and one more for each counted possible double"
+    PLACES = "no more live tasks have a job at the provider than there are places"
 
 
 class Violation(NamedTuple):
@@ -38,8 +41,7 @@ class Violation(NamedTuple):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     """What was shown of a task, by a push or by REST. `end` is None while it lives."""
 
     seq: int
@@ -48,7 +50,7 @@ class State:
     step: int
 
     @classmethod
-    def of(cls, kind: str, shown: Mapping[str, Any]) -> State:
+    def of(cls, kind: str, shown: Event) -> State:
         """`kind` is the type of a push, or a status."""
         if kind in ENDS:
             return cls(shown["seq"], ENDS[kind], 100, len(STEPS))
@@ -73,34 +75,29 @@ class Line:
 class Checker:
     """Takes the events of a history in the order of time; `verdict` tells what was wrong with it."""
 
-    def __init__(self) -> None:
+    def __init__(self, places: float, epoch: float) -> None:
+        self._places, self._epoch = places, epoch
         self._found: list[Violation] = []
         self._lines: dict[str, Line] = {}
-        self._asked: dict[str, float] = {}  # by prompt, the first time
-        self._prompts: dict[str, str] = {}  # by task, as its owner
-        self._owners: dict[str, str] = {}
+        self._asked: dict[str, tuple[Any, ...]] = {}  # by prompt: when, by whom, whether with a callback
+        self._prompts: dict[str, str] = {}  # by task
         self._accepted: set[str] = set()
         self._states: defaultdict[str, dict[int, State]] = defaultdict(dict)
         self._ended_at: dict[str, float] = {}
-        self._jobs: Counter[str] = Counter()  # by prompt
+        self._jobs: dict[str, tuple[str, float, float]] = {}  # the prompt, from when until when
         self._doubles: Counter[str] = Counter()
-        self._callbacks: dict[str, set[str]] = {}  # the ends that were told to it, by a prompt that has one
+        self._called: defaultdict[str, set[str]] = defaultdict(set)  # the ends that were told, by prompt
 
-    def take(self, event: Mapping[str, Any]) -> None:
+    def take(self, event: Event) -> None:
         match event["what"]:
             case "asked":
-                self._asked.setdefault(event["prompt"], event["at"])
-                if event.get("callback"):
-                    self._callbacks.setdefault(event["prompt"], set())
+                self._asked.setdefault(event["prompt"], (event["at"], event["user"], event.get("callback")))
             case "answered" if event["status"] == 202:
                 self._accepted.add(event["videoId"])
-                self._prompts[event["videoId"]], self._owners[event["videoId"]] = (
-                    event["prompt"],
-                    event["user"],
-                )
+                self._prompts[event["videoId"]] = event["prompt"]
             case "found":
                 task = event["task"]
-                self._prompts[task["videoId"]], self._owners[task["videoId"]] = task["prompt"], task["userId"]
+                self._prompts[task["videoId"]] = task["prompt"]
                 self._see(task["videoId"], State.of(task["status"], task), event["asked_at"], event["at"])
             case "opened":
                 self._lines[event["line"]] = Line(event["user"])
@@ -111,17 +108,19 @@ class Checker:
             case "closed":
                 self._lines[event["line"]].left_at = event["at"] if event["by"] == "client" else 0
             case "job":
-                self._jobs[event["prompt"]] += 1
+                self._jobs[event["job"]] = event["prompt"], event["at"] + self._epoch, math.inf
+            case "job_over":
+                self._jobs[event["job"]] = (*self._jobs[event["job"]][:2], event["at"] + self._epoch)
             case "called_back":
-                self._callbacks[event["prompt"]].add(ENDS[event["type"]])
+                self._called[event["prompt"]].add(ENDS[event["type"]])
             case "doubled":
                 self._doubles[event["videoId"]] += 1
 
     def verdict(self) -> list[Violation]:
         """Every violation in all that was taken."""
-        return [*self._found, *self._ends(), *self._told(), *self._counts()]
+        return [*self._found, *self._ends(), *self._told(), *self._counts(), *self._crowds()]
 
-    def _hear(self, line: Line, kind: str, payload: Mapping[str, Any], at: float) -> None:
+    def _hear(self, line: Line, kind: str, payload: Event, at: float) -> None:
         match kind:
             case "subscribeSuccess" if "room" in payload:
                 line.in_room_since = min(at, line.in_room_since)
@@ -129,20 +128,16 @@ class Checker:
             case "subscribeSuccess":
                 line.owed.add(payload["videoId"])
                 line.known.pop(payload["videoId"], None)
-            case "unsubscribeSuccess":
-                line.owed.discard(payload["videoId"])
             case "taskProgress" | "taskCompleted" | "taskFailed":
                 self._push(line, payload["videoId"], State.of(kind, payload), at)
 
     def _push(self, line: Line, task: str, state: State, at: float) -> None:
-        before = line.known.get(task)
-        if before and before.end:
-            self._found.append(Violation(Rule.SILENCE, f"{line.user} heard {state} of {task} after {before}"))
-        elif before and not state.may_follow(before):
-            self._found.append(Violation(Rule.RISES, f"{line.user} heard {state} of {task} after {before}"))
+        before, line.known[task] = line.known.get(task), state
+        if before and (before.end or not state.may_follow(before)):
+            rule = Rule.SILENCE if before.end else Rule.RISES
+            self._found.append(Violation(rule, f"{line.user} heard {state} of {task} after {before}"))
         if task not in line.owed and at < line.in_room_since:
             self._found.append(Violation(Rule.OWN, f"{line.user} heard of {task} without a subscription"))
-        line.known[task] = state
         (line.told_end if state.end else line.owed).add(task)
         self._see(task, state, at, at)
 
@@ -159,12 +154,10 @@ class Checker:
         for task in self._accepted:
             states = [self._states[task][seq] for seq in sorted(self._states[task])]
             ends = [state for state in states if state.end]
-            if not ends:
-                yield Violation(Rule.ENDS, f"{task} was accepted and has not ended")
-            elif ends != states[-1:]:
-                yield Violation(Rule.ENDS_ONCE, f"{task} went on: {states[-3:]}")
-            told = self._callbacks.get(self._prompts[task])
-            if told is not None and told != {end.end for end in ends}:
+            if not ends or ends != states[-1:]:
+                yield Violation(Rule.ENDS_ONCE if ends else Rule.ENDS, f"{task} came to {states[-3:]}")
+            told, wanted = self._called[self._prompts[task]], self._asked[self._prompts[task]][2]
+            if told != {end.end for end in ends if wanted}:
                 yield Violation(Rule.CALLED, f"{task} ended as {ends}, and {told} was told")
             for before, after in pairwise(states):
                 if not before.end and not after.may_follow(before):
@@ -172,28 +165,36 @@ class Checker:
 
     def _told(self) -> Iterator[Violation]:
         for name, line in self._lines.items():
-            own = (task for task, owner in self._owners.items() if owner == line.user)
-            in_room = {task for task in own if self._asked[self._prompts[task]] > line.in_room_since}
+            own = {t: self._asked[p][0] for t, p in self._prompts.items() if self._asked[p][1] == line.user}
+            in_room = {task for task, since in own.items() if since > line.in_room_since}
             for task in (line.owed | in_room) - line.told_end:
                 if self._ended_at.get(task, math.inf) < line.left_at:
                     yield Violation(Rule.TOLD, f"line {name} of {line.user} was not told the end of {task}")
-            for task in line.owed | line.told_end:
-                if self._owners.get(task) != line.user:
-                    yield Violation(Rule.OWN, f"{line.user} heard of {task} of {self._owners.get(task)}")
+            for task in (line.owed | line.told_end) - own.keys():
+                yield Violation(Rule.OWN, f"{line.user} heard of {task}, which is not theirs")
 
     def _counts(self) -> Iterator[Violation]:
         for prompt, tasks in Counter(self._prompts.values()).items():
             if tasks > 1:
                 yield Violation(Rule.ONE_TASK, f"{prompt!r} became {tasks} tasks")
-        for prompt, jobs in self._jobs.items():
+        for prompt, jobs in Counter(prompt for prompt, _, _ in self._jobs.values()).items():
             allowed = sum(1 + self._doubles[task] for task, of in self._prompts.items() if of == prompt)
             if jobs > allowed:
                 yield Violation(Rule.ONE_JOB, f"{prompt!r} has {jobs} jobs, and {allowed} were allowed")
 
+    def _crowds(self) -> Iterator[Violation]:
+        """A job counts until it is over, or its task, whose end is stored before its place is given on."""
+        over = {self._prompts.get(task): max(self._states[task]) / 1000 for task in self._ended_at}
+        jobs = [(p, begin, min(end, over.get(p, math.inf))) for p, begin, end in self._jobs.values()]
+        for _, at, _ in jobs:
+            there = {prompt for prompt, begin, end in jobs if begin <= at < end}
+            if len(there) > self._places:
+                yield Violation(Rule.PLACES, f"{sorted(there)} had jobs at once, at {at}")
 
-def judge(history: Iterable[Mapping[str, Any]]) -> list[Violation]:
-    """Where the history breaks the rules."""
-    checker = Checker()
+
+def judge(history: Iterable[Event], places: float = math.inf, epoch: float = 0.0) -> list[Violation]:
+    """Where the history breaks the rules; `epoch` is the Unix time of its 0."""
+    checker = Checker(places, epoch)
     for event in sorted(history, key=lambda event: float(event["at"])):
         checker.take(event)
     return checker.verdict()

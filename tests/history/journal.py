@@ -12,6 +12,7 @@ no test steps, and `what`:
 | heard | client | line, message: what came, as it came |
 | closed | client | line, by: "server" or "client" |
 | job | provider | prompt, job: a create has made a job |
+| job_over | provider | job: it is done, or stopped |
 | called | provider | method, path |
 | called_back | provider | prompt, type: a callback came |
 | doubled | server | videoId: it logged a possible double |

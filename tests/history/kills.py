@@ -25,6 +25,7 @@ from tests.history.run import Run, a_run, until
 from tests.mongod import running_mongod
 
 FAILPOINT: Final = "SORA_WS_FAILPOINT"
+PLACES: Final = "3"
 TASKS: Final = 2  # that are created in each life
 LIFE_S: Final = (0.3, 2.0)  # of a server that is killed at random, its start included
 REST_EVERY: Final = 20  # kills, after which all that was left behind is finished
@@ -48,7 +49,8 @@ def die_at_each_step(
 
 def die_at_random(folder: Path, database_url: str, kills: int, chance: random.Random) -> list[Violation]:
     """One history in which the server is killed so often, at any moment, tasks being created all the time."""
-    with a_run(folder, {"DATABASE_URL": database_url}, reset_every=5, started=False, callbacks=True) as run:
+    settings = {"DATABASE_URL": database_url, "SORA_MAX_IN_FLIGHT": PLACES}
+    with a_run(folder, settings, reset_every=5, started=False, callbacks=True) as run:
         run.clients.start()
         for kill in range(kills):
             if kill % REST_EVERY == REST_EVERY - 1:

@@ -28,6 +28,13 @@ class WrittenJobs(Jobs):
         super().__init__(Dialect())
         self._journal = journal
         self._reset_every = reset_every
+        self._over: set[str] = set()
+
+    def shown(self, job: Job) -> dict[str, Any]:
+        if self.has_ended(job) and job.id not in self._over:
+            self._over.add(job.id)
+            self._journal.write("job_over", job=job.id)
+        return super().shown(job)
 
     def create(self, order: dict[str, Any]) -> Job:
         job = super().create(order)

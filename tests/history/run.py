@@ -66,7 +66,9 @@ class Run:
         """The same, of a history that is over, settled or not."""
         self.clients.stop()
         journals = (read(self.folder / name) for name in ("clients", "provider"))
-        return judge([*itertools.chain(*journals), *doubles(self.server.log)])
+        places = float(self.server.settings.get("SORA_MAX_IN_FLIGHT", "inf"))
+        history = [*itertools.chain(*journals), *doubles(self.server.log)]
+        return judge(history, places, time.time() - time.monotonic())
 
 
 @contextmanager

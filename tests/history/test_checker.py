@@ -62,6 +62,16 @@ def beside_a_deaf_room() -> Story:
     return story.tell("closed", line="l2", by="client")
 
 
+def three_at_once() -> Story:
+    """Three tasks with a job each, that end a minute later."""
+    story = Story()
+    for number in "123":
+        story.create(f"t{number}", prompt=f"p{number}")
+    for number in "123":
+        story.found(60_000, "COMPLETED", videoId=f"t{number}", prompt=f"p{number}")
+    return story
+
+
 def test_a_good_history() -> None:
     """Deaths, reconnects, batches and a double that was counted break no rule."""
     story = good().found(9, "COMPLETED")
@@ -81,6 +91,18 @@ def test_a_good_history() -> None:
     story.tell("called_back", prompt="p4", type="video.cancelled")
     story.tell("called_back", prompt="p4", type="video.cancelled")
     assert judge(story.events) == []
+
+
+def test_a_place_is_given_on() -> None:
+    """When a job is over, or its task; what a task leaves behind at the provider has no place."""
+    crowd = three_at_once().events
+    assert judge(crowd, places=3) == []
+    over = {"at": 5.5, "what": "job_over", "job": "job of t1"}
+    assert judge([*crowd, over], places=2) == []
+    given_up = [
+        event if "task" not in event else event | {"task": event["task"] | {"seq": 4_000}} for event in crowd
+    ]
+    assert judge(given_up, places=1) == []
 
 
 BROKEN: dict[str, tuple[Rule, Callable[[], Story]]] = {
@@ -141,6 +163,7 @@ BROKEN: dict[str, tuple[Rule, Callable[[], Story]]] = {
         Rule.ONE_TASK,
         lambda: Story().create().found(9, "COMPLETED").found(9, "COMPLETED", videoId="t2"),
     ),
+    "more jobs than places": (Rule.PLACES, three_at_once),
     "two jobs": (Rule.ONE_JOB, lambda: good().tell("job", prompt="p1", job="second")),
     "a job for nothing": (Rule.ONE_JOB, lambda: good().tell("job", prompt="unheard of", job="other")),
 }
@@ -150,7 +173,7 @@ BROKEN: dict[str, tuple[Rule, Callable[[], Story]]] = {
 def test_a_broken_rule_is_found(case: str) -> None:
     """One violation, and of this rule."""
     rule, story = BROKEN[case]
-    assert {violation.rule for violation in judge(story().events)} == {rule}
+    assert {violation.rule for violation in judge(story().events, places=2)} == {rule}
 
 
 def test_each_rule_is_broken_here() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sora_ws.provider import (
     Job,
@@ -22,7 +22,10 @@ from sora_ws.provider import (
     Unavailable,
 )
 from sora_ws.task import Event, Failure, FailureCode, Observation, Order
-from tests.simworld.weather import Weather
+from tests.simworld.weather import STORMY_S, Weather
+
+if TYPE_CHECKING:
+    from tests.simworld.world import World
 
 PHASES: Final = ("well", "errors", "limit", "silence", "forgetful", "key")
 CALL_DEADLINE_S: Final = 10.0
@@ -38,32 +41,23 @@ class _Job:
     ends_at: float
     video_at: float
     fails: bool
+    is_over: bool = False
     is_stopped: bool = False
 
 
 class SimProvider:
-    """`VideoProvider` over what happens in the world; `note` is told each job that is made.
+    """`VideoProvider` over what happens in the world, which is told when a job begins and when it is over.
 
-    Whether it `lists` its jobs is a matter of the world. From `calm_from` on nothing is tried by a
-    long wait, and jobs end soon.
+    Whether it lists its jobs is a matter of the world. Behind the storm nothing is tried by a long wait,
+    and jobs end soon.
     """
 
-    def __init__(
-        self,
-        chance: random.Random,
-        weather: Weather,
-        now: Callable[[], float],
-        note: Callable[..., None],
-        *,
-        lists: bool,
-        calm_from: float,
-    ) -> None:
+    def __init__(self, world: World, chance: random.Random, weather: Weather, *, lists: bool) -> None:
+        self._world = world
         self._chance = chance
         self._weather = weather
-        self._time = now
-        self._note = note
+        self._time = world.loop.time
         self._lists = lists
-        self._calm_from = calm_from
         self._jobs: dict[str, _Job] = {}
 
     async def create(self, order: Order, reference: bytes | None) -> Job:
@@ -122,6 +116,7 @@ class SimProvider:
         self._refuse(weather)
         if job_id in self._jobs:
             self._jobs[job_id].is_stopped = True
+            self._end(job_id)
         return True
 
     async def check(self) -> None:
@@ -148,14 +143,21 @@ class SimProvider:
         now = self._time()
         starts_at = now + self._chance.expovariate(1 / 2)
         ends_at = starts_at + self._chance.lognormvariate(2, 0.7)
-        if ends_at > self._calm_from:
-            ends_at = max(starts_at, self._calm_from) + self._chance.uniform(0.1, 2)
+        if ends_at > STORMY_S:
+            ends_at = max(starts_at, STORMY_S) + self._chance.uniform(0.1, 2)
         video_at = ends_at + (self._chance.uniform(0, 6) if self._chance.random() < 0.2 else 0)
         self._jobs[job_id] = _Job(
             prompt, time.time(), starts_at, ends_at, video_at, fails=self._chance.random() < 0.1
         )
-        self._note("job", prompt=prompt, job=job_id)
+        self._world.note("job", prompt=prompt, job=job_id)
+        self._world.later(ends_at - now, self._end, job_id)
         return job_id
+
+    def _end(self, job_id: str) -> None:
+        job = self._jobs[job_id]
+        if not job.is_over:
+            job.is_over = True
+            self._world.note("job_over", job=job_id)
 
     def _state(self, job: _Job) -> Observation:
         now = self._time()

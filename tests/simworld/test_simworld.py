@@ -13,6 +13,7 @@ from unittest.mock import patch
 
 import pytest
 
+from sora_ws.admission import Admission
 from sora_ws.push.hub import Hub
 from sora_ws.store.sqlite import SqliteStore
 from sora_ws.task import Task
@@ -95,3 +96,9 @@ def test_a_state_of_others_is_found() -> None:
 
     with patch.object(Hub, "publish", indiscreet):
         assert Rule.OWN in broken_rules() or Rule.RISES in broken_rules()
+
+
+def test_a_place_that_is_given_twice_is_found() -> None:
+    """A line that holds nobody."""
+    with patch.object(Admission, "_has_room", True):
+        assert Rule.PLACES in broken_rules()

@@ -5,6 +5,10 @@ from __future__ import annotations
 import random
 from bisect import bisect
 from collections.abc import Callable, Sequence
+from typing import Final
+
+STORMY_S: Final = 40.0
+"""So long things may go wrong."""
 
 
 class Weather:

@@ -38,11 +38,10 @@ from sora_ws.task import Viewer
 from tests.history.checker import Violation, judge
 from tests.simworld import clients, database, provider
 from tests.simworld.loop import LIFE, Beat, VirtualLoop
-from tests.simworld.weather import Weather
+from tests.simworld.weather import STORMY_S, Weather
 
 T = TypeVar("T")
 
-STORMY_S: Final = 40.0
 PATIENT_S: Final = 900.0  # for the rest of the work when all is well again
 RESTART_S: Final = 1.0
 SETTLE_S: Final = 4.0  # for the last word to the slowest reader
@@ -65,15 +64,14 @@ class World:
             user: jwt.encode({"sub": user, "exp": int(EPOCH) + 86_400}, KEY, "HS256") for user in USERS
         }
         self._time = self.loop.time
+        self.places = self._chance("places").choice((1, 2, 3, 5, 100))
         self._disk = database.Disk(self._chance("disk"), self._weather("disk", database.PHASES))
         self.loop.delay_s = self._disk.delay_s
         self._provider = provider.SimProvider(
+            self,
             self._chance("provider"),
             self._weather("provider", provider.PHASES),
-            self._time,
-            self.note,
             lists=self._chance("kind of provider").random() < 0.7,
-            calm_from=STORMY_S,
         )
         self._people = [clients.Person(self, user) for user in USERS]
         self._life = 0
@@ -96,7 +94,7 @@ class World:
         finally:
             self._bury()
             shutil.rmtree(folder)
-        return judge(self.history)
+        return judge(self.history, self.places, EPOCH)
 
     # --- what its inhabitants use ---
 
@@ -339,7 +337,7 @@ class _SimApp(App):
             drain_seconds=1,
             sora_poll_min_interval=500,
             sora_poll_interval=3_000,
-            sora_max_in_flight=world._chance("places").choice((1, 2, 5, 100)),
+            sora_max_in_flight=world.places,
             sora_api_base_url="http://localhost/v1",
             max_send_buffer_bytes=65_536,
         )
