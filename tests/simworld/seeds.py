@@ -32,7 +32,8 @@ def tried(seeds: Iterable[int]) -> Iterator[tuple[int, str]]:
 
 def _begin() -> None:
     logging.disable()
-    gc.freeze()  # of what is imported nothing is ever garbage
+    gc.disable()  # a world collects its own garbage when it is over
+    gc.freeze()  # and of what is imported nothing is ever garbage
 
 
 def _try(seed: int) -> tuple[int, str]:
@@ -40,3 +41,5 @@ def _try(seed: int) -> tuple[int, str]:
         return seed, "; ".join(f"{found.rule}: {found.text}" for found in World(seed).run())
     except Exception as error:
         return seed, repr(error)
+    finally:
+        gc.freeze()  # what buried lives leave behind is not looked at again

@@ -6,7 +6,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
@@ -14,6 +14,7 @@ from unittest.mock import patch
 import pytest
 
 from sora_ws.admission import Admission
+from sora_ws.callbacks import Callback
 from sora_ws.push.hub import Hub
 from sora_ws.store.sqlite import SqliteStore
 from sora_ws.task import Task
@@ -102,3 +103,19 @@ def test_a_place_that_is_given_twice_is_found() -> None:
     """A line that holds nobody."""
     with patch.object(Admission, "_has_room", True):
         assert Rule.PLACES in broken_rules()
+
+
+def test_an_end_that_a_stream_missed_is_found() -> None:
+    """An EventSource that comes back, and is told of what lives alone."""
+
+    async def nothing(self: SqliteStore, user_id: str, seq: int, limit: int) -> Sequence[Task]:
+        return []
+
+    with patch.object(SqliteStore, "ended_since", nothing):
+        assert Rule.TOLD in broken_rules()
+
+
+def test_a_callback_that_is_forgotten_is_found() -> None:
+    """An end that sets no callback due."""
+    with patch.object(Callback, "due", lambda self, now: self):
+        assert Rule.CALLED in broken_rules()

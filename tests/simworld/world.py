@@ -21,13 +21,19 @@ import jwt
 import msgspec
 from argon2 import PasswordHasher
 from tornado.ioloop import IOLoop, PeriodicCallback
+from tornado.web import Application
 
 from sora_ws.app import App, use_steady_time
 from sora_ws.attendant import Patience
+from sora_ws.callbacks import SECOND, Delivery
 from sora_ws.clock import Clock
 from sora_ws.media import Links, Unplayable, _Facts
 from sora_ws.provider.limiter import LimitedVideos, Limiter
+from sora_ws.push.hub import Hub
 from sora_ws.push.messages import Presenter
+from sora_ws.push.reads import StateReads
+from sora_ws.push.sse import EventStreams
+from sora_ws.rest import RestContext, event_routes
 from sora_ws.rest.views import view
 from sora_ws.rhythm import Rhythm
 from sora_ws.service import VideoService
@@ -36,7 +42,9 @@ from sora_ws.store import StoreError
 from sora_ws.store.sqlite import SqliteStore
 from sora_ws.task import Viewer
 from tests.history.checker import Violation, judge
-from tests.simworld import clients, database, provider
+from tests.simworld import clients, database, provider, receiver
+from tests.simworld.events import Stream
+from tests.simworld.line import Line, Socket
 from tests.simworld.loop import LIFE, Beat, VirtualLoop
 from tests.simworld.weather import STORMY_S, Weather
 
@@ -50,6 +58,7 @@ KEY: Final = "0123456789abcdef0123456789abcdef"
 USERS: Final = ("ada", "bob", "eve")
 PATIENCE: Final = Patience(lost_looks=5, lost_ms=20_000, archive_ms=60_000)
 CHEAP: Final = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+RETRY_MS: Final = tuple(seconds * SECOND for seconds in (1, 2, 4, 8, 15, 15, 15, 15))  # beyond any storm
 MEMORY_DISK: Final = Path("/dev/shm")
 
 
@@ -73,13 +82,16 @@ class World:
             self._weather("provider", provider.PHASES),
             lists=self._chance("kind of provider").random() < 0.7,
         )
+        self._receiver = receiver.Receiver(
+            self, self._chance("receiver"), self._weather("receiver", receiver.PHASES)
+        )
         self._people = [clients.Person(self, user) for user in USERS]
         self._life = 0
         self._context = Context()
-        self._app: App | None = None
+        self._app: _SimApp | None = None
         self._is_ready = False
         self.is_over = False
-        self._lines: list[clients.Line] = []
+        self._lines: list[Line] = []
         self._open_databases: list[database.Connection] = []
         self._asking: set[asyncio.Future[Any]] = set()
 
@@ -114,16 +126,24 @@ class World:
         """Something that the server's process does, if there is one."""
         self._context.run(act)
 
-    def connect(self, name: str, chance: random.Random, reads_s: float) -> clients.Line | None:
+    def connect(self, name: str, chance: random.Random, reads_s: float) -> Socket | None:
         """A line to the server, None where nobody listens."""
         if self._app is None or not self._is_ready or self._app._lines is None:
             return None
         if self._app._lines.refusal("127.0.0.1") is not None:
             return None
-        line = clients.Line(self, name, chance, reads_s)
+        line = Socket(self, name, chance, reads_s)
         line.connection = self._context.run(self._app._lines.adopt, line, "127.0.0.1")
         self._lines.append(line)
         return line
+
+    def request(self, stream: Stream) -> bool:
+        """A request for a stream of events; False where nobody listens."""
+        if self._app is None or not self._is_ready or self._app.events is None:
+            return False
+        self._lines.append(stream)
+        self._context.run(stream.request, self._app.events)
+        return True
 
     async def ask(self, chance: random.Random, call: Callable[[VideoService], Awaitable[T]]) -> T:
         """A request and its answer. Raises ConnectionError where the server dies in between."""
@@ -157,12 +177,18 @@ class World:
     async def _happen(self, folder: Path) -> None:
         chance = self._chance("fate")
         living = asyncio.create_task(self._live(folder, chance))
+        listening = [
+            asyncio.create_task(
+                person.follow("/api/events", {"room": "user"}, chance.choice(clients.READS_S))
+            )
+            for person in self._people
+        ]
         creating = [
             asyncio.create_task(person.create_all(chance.randint(1, 4), STORMY_S * 0.8))
             for person in self._people
         ]
         watching = [
-            asyncio.create_task(person.watch(by_room=by_room, reads_s=chance.choice([0.001, 0.05, 2.0])))
+            asyncio.create_task(person.watch(by_room=by_room, reads_s=chance.choice(clients.READS_S)))
             for person in self._people
             for by_room in (True, False)
         ]
@@ -178,7 +204,11 @@ class World:
             line.cut("client")
         for task in creating:
             task.cancel()
-        await asyncio.gather(*creating, *watching, return_exceptions=True)
+        following = [task for person in self._people for task in person.following]
+        everybody = (*creating, *watching, *listening, *following)
+        for outcome in await asyncio.gather(*everybody, return_exceptions=True):
+            if isinstance(outcome, Exception):  # a fault of the world's own
+                raise outcome
 
     async def _live(self, folder: Path, chance: random.Random) -> None:
         """The server's lives, one after the other; the last one has no end."""
@@ -213,7 +243,7 @@ class World:
 
         self.loop.create_task(compose())
 
-    def _start_again(self, folder: Path, app: App) -> None:
+    def _start_again(self, folder: Path, app: _SimApp) -> None:
         """As systemd does with a server that ended by itself."""
         if self._app is app:
             self._kill()
@@ -249,7 +279,7 @@ class World:
             viewer, task_id = living[-1]
             with suppress(StoreError, ConnectionError):
                 task = await self.ask(chance, lambda s, v=viewer, t=task_id: s.get(v, t))  # type: ignore[misc]
-                if not task.is_live:
+                if not (task.is_live or (task.callback and task.callback.state is Delivery.PENDING)):
                     living.pop()
                     continue
             await asyncio.sleep(0.5)
@@ -301,6 +331,8 @@ class World:
             patch("sora_ws.metrics.LAG_EVERY_S", 3_600.0),  # there is none here
             patch("aiosqlite.connect", self._connect),
             patch("sora_ws.media._probe", self._probe),
+            patch("sora_ws.app.Sender", lambda allowed: self._receiver),
+            patch("sora_ws.callbacks.RETRY_MS", RETRY_MS),
             patch("sora_ws.auth.PasswordHasher", lambda: CHEAP),
             patch("sora_ws.submitting.log.warning", self._count_doubles),
         ):
@@ -326,8 +358,17 @@ def _is_video(file: Path) -> bool:
     return file.read_bytes().startswith(b"a video")
 
 
+class _SimStreams(EventStreams):
+    """Whose requests come without a socket."""
+
+    def _transport(self, stream: Any) -> Any:
+        return stream
+
+
 class _SimApp(App):
-    """The server's own composition, without a port."""
+    """The server's own composition, without a port; of its handlers, `events` alone."""
+
+    events: Application | None = None
 
     def __init__(self, world: World, folder: Path) -> None:
         settings = Settings(
@@ -348,3 +389,8 @@ class _SimApp(App):
     async def _provider(self) -> LimitedVideos:
         limiter = Limiter(0.5, 3.0, time=time.monotonic, chance=random.random)
         return LimitedVideos(self._world._provider, limiter)
+
+    async def _serve(self, context: RestContext, hub: Hub, reads: StateReads) -> None:
+        assert self._lines is not None
+        streams = _SimStreams(self._lines, hub, reads, None)
+        self.events = self._application(list(event_routes(context, streams)))
