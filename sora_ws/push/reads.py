@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from sora_ws.push.hub import Hub, task_topic
-from sora_ws.store import TaskStore
+from sora_ws.store import StoreUnavailable, TaskStore
 from sora_ws.task import Task
 
 READS_AT_ONCE: Final = 64
@@ -71,7 +71,7 @@ class StateReads:
         return list((dict(published) | newest).values())
 
     async def close(self) -> None:
-        """Give up what is under way."""
+        """Give up what is under way; to who asks the store is away."""
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
@@ -82,7 +82,7 @@ class StateReads:
             asking = self._asking[topic] = []
             running = asyncio.create_task(self._run(topic, read, asking))
             self._running.add(running)
-            running.add_done_callback(self._running.discard)
+            running.add_done_callback(lambda running: self._ended(running, asking))
         answer: asyncio.Future[_Read | Exception] = asyncio.get_running_loop().create_future()
         asking.append(answer)
         found = await answer
@@ -97,10 +97,6 @@ class StateReads:
             try:
                 async with self._places:
                     found = _Read(await read(), published)
-            except asyncio.CancelledError:
-                for answer in asking:
-                    answer.cancel()
-                raise
             except Exception as error:  # each of them answers it
                 found = error
             finally:
@@ -111,6 +107,12 @@ class StateReads:
                         answer.set_result(found)
                 del asking[:SLICE]
                 await asyncio.sleep(0)  # they go on before we do, and are followed until then
+
+    def _ended(self, running: asyncio.Task[None], asking: _Asking) -> None:
+        self._running.discard(running)
+        for answer in asking:  # it was given up
+            if not answer.done():
+                answer.set_result(StoreUnavailable("the server stops"))
 
 
 def _newer(task: Task, published: Mapping[str, Task]) -> Task:

@@ -189,10 +189,10 @@ async def test_a_crowd_with_rooms_of_their_own(tmp_path: Path) -> None:
 
 @pytest.mark.gen_test(timeout=60)
 async def test_a_stop_leaves_nobody_waiting(tmp_path: Path) -> None:
-    """Whoever asks is let go when the reads are given up."""
+    """Whoever asks when the reads are given up is told that the store is away: 503, and no fault of ours."""
     async with some_room(tmp_path) as room:
         asking = room.ask()
         await room.until_read()
         await room.reads.close()
-        with pytest.raises(asyncio.CancelledError):
+        with pytest.raises(StoreUnavailable):
             await all_of([asking])
