@@ -67,7 +67,7 @@ async def _serve(app: App) -> int:
 async def _come_up(app: App) -> None:
     """Whoever started us may go on when all is served, or when the database makes us wait."""
     await app.start()
-    _say_where(app.settings, app.url)
+    _say_where(app.settings)
     try:
         async with asyncio.timeout(READY_WAIT_S):
             await app.ready()
@@ -79,7 +79,8 @@ async def _come_up(app: App) -> None:
     systemd.notify("READY=1", "STATUS=Serving")
 
 
-def _say_where(settings: Settings, url: str) -> None:
+def _say_where(settings: Settings) -> None:
+    url = settings.url
     print(f"sora-ws {__version__}")
     print(f"  page       {url}/")
     print(f"  WebSocket  {url.replace('http', 'ws', 1)}/ws", flush=True)

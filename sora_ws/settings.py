@@ -283,6 +283,11 @@ class Settings:
         return Path("/", parts.path.lstrip("/")) if parts.scheme == "sqlite" else None
 
     @property
+    def url(self) -> str:
+        """Where people find it: PUBLIC_URL, or by its port on this machine."""
+        return self.public_url or f"http://localhost:{self.port}"
+
+    @property
     def first_password_file(self) -> Path:
         """Where a service, which has no terminal, leaves the first password."""
         return self.state_dir / "password"

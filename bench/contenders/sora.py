@@ -14,53 +14,38 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import cycle
-from typing import Any
 
 from bench.contenders.commands import Contender, obey, say
 from bench.message import CROWD, example_tasks
 from sora_ws import logs
-from sora_ws.app import App, make_store
+from sora_ws.app import App
+from sora_ws.composition import Composition, make_store
 from sora_ws.loop import calm_garbage_collector, new_loop
-from sora_ws.push.hub import Hub
 from sora_ws.settings import Settings
 from sora_ws.task import Task
-
-
-class BenchedApp(App):
-    """The application, with its hub to be got at."""
-
-    hub: Hub
-
-    def _push(self, *parts: Any, **named: Any) -> Any:
-        [self.hub] = [part for part in (*parts, *named.values()) if isinstance(part, Hub)]
-        return super()._push(*parts, **named)
-
-    @property
-    def connected(self) -> int:
-        """How many lines are open."""
-        return self._lines.connected if self._lines is not None else 0
 
 
 class Sora(Contender):
     """Publishes states of the tasks, one after the other."""
 
-    def __init__(self, app: BenchedApp, tasks: Sequence[Task]) -> None:
+    def __init__(self, app: App, parts: Composition, tasks: Sequence[Task]) -> None:
         self._app = app
+        self._parts = parts
         self._turns = cycle(tasks)
         self._expected = 0
 
     def publish(self, seqs: Sequence[int]) -> None:
-        hub = self._app.hub
+        hub = self._parts.hub
         self._expected = hub.pushes_sent + len(seqs) * hub.subscriptions
         for seq in seqs:
             hub.publish(replace(next(self._turns), seq=seq))
 
     async def published(self) -> None:
-        while self._app.hub.pushes_sent < self._expected:  # noqa: ASYNC110 -- the hub tells nobody, and needs not
+        while self._parts.hub.pushes_sent < self._expected:  # noqa: ASYNC110 -- the hub tells nobody, and needs not
             await asyncio.sleep(0)
 
     def lines(self) -> int:
-        return self._app.connected
+        return self._parts.lines.connected
 
     async def leave(self) -> None:
         await self._app.stop()
@@ -78,14 +63,15 @@ async def keep(settings: Settings, tasks: Iterable[Task]) -> None:
 async def main(task_count: int) -> None:
     settings, _ = Settings.load()
     logs.configure(settings.log_format, settings.log_level)
-    app = BenchedApp(settings)
+    app = App(settings)
     await app.start()
     await app.ready()
+    assert app.parts is not None
     tasks = example_tasks(task_count)
     await keep(settings, (*tasks, *example_tasks(1, CROWD)))
     calm_garbage_collector()
     say(port=app.settings.port)
-    await obey(Sora(app, tasks))
+    await obey(Sora(app, app.parts, tasks))
     await app.stop()
 
 

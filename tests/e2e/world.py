@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from websockets.exceptions import ConnectionClosed
 
 from sora_ws.app import App
 from sora_ws.attendant import PATIENCE, Patience
+from sora_ws.composition import Composition
 from sora_ws.settings import Settings
 from tests.backends.dialects import DialectServer
 from tests.backends.jobs import Dialect
@@ -195,7 +197,7 @@ async def a_world(
             "SORA_POLL_MIN_INTERVAL": "50",
             "DRAIN_SECONDS": "0",
         }
-        app = App(Settings.load(environ | settings)[0], patience=patience)
+        app = App(Settings.load(environ | settings)[0], composition=partial(Composition, patience=patience))
         await app.start()
         stack.push_async_callback(app.stop)
         await asyncio.wait_for(app.ready(), GUARD_S)

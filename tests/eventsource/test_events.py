@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from sora_ws.app import make_store
 from sora_ws.auth import Accounts
+from sora_ws.composition import make_store
 from sora_ws.push.reads import StateReads
 from sora_ws.task import Task
 from tests.backends.jobs import Dialect
@@ -263,8 +263,8 @@ async def test_what_is_published_while_the_store_is_asked(
 async def test_nothing_waits_for_an_acknowledgement(world: StartWorld, transport: str) -> None:
     """An event leaves at once, though the one before is still on its way (RFC 9293 section 3.7.4)."""
     async with world(RUNNING) as w, reading(w, "/api/events"):
-        assert w.app._lines is not None
-        [line] = w.app._lines._open_lines()
+        assert w.app.parts is not None
+        [line] = w.app.parts.lines._open_lines()
         sock = line._transport.socket if transport == "fast" else line._transport._stream.socket
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 

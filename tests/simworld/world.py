@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import Context
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from unittest.mock import patch
@@ -27,18 +28,17 @@ from sora_ws.app import App, use_steady_time
 from sora_ws.attendant import Patience
 from sora_ws.callbacks import SECOND, Delivery
 from sora_ws.clock import Clock
+from sora_ws.composition import Composition, application
 from sora_ws.media import Links, Unplayable, _Facts
 from sora_ws.provider.limiter import LimitedVideos, Limiter
-from sora_ws.push.hub import Hub
 from sora_ws.push.messages import Presenter
-from sora_ws.push.reads import StateReads
 from sora_ws.push.sse import EventStreams
-from sora_ws.rest import RestContext, event_routes
+from sora_ws.rest import event_routes
 from sora_ws.rest.views import view
 from sora_ws.rhythm import Rhythm
 from sora_ws.service import VideoService
 from sora_ws.settings import Secret, Settings
-from sora_ws.store import StoreError
+from sora_ws.store import Store, StoreError
 from sora_ws.store.sqlite import SqliteStore
 from sora_ws.task import Viewer
 from tests.history.checker import Violation, judge
@@ -128,12 +128,12 @@ class World:
 
     def connect(self, name: str, chance: random.Random, reads_s: float) -> Socket | None:
         """A line to the server, None where nobody listens."""
-        if self._app is None or not self._is_ready or self._app._lines is None:
+        if self._app is None or not self._is_ready or self._app.parts is None:
             return None
-        if self._app._lines.refusal("127.0.0.1") is not None:
+        if self._app.parts.lines.refusal("127.0.0.1") is not None:
             return None
         line = Socket(self, name, chance, reads_s)
-        line.connection = self._context.run(self._app._lines.adopt, line, "127.0.0.1")
+        line.connection = self._context.run(self._app.parts.lines.adopt, line, "127.0.0.1")
         self._lines.append(line)
         return line
 
@@ -148,11 +148,11 @@ class World:
     async def ask(self, chance: random.Random, call: Callable[[VideoService], Awaitable[T]]) -> T:
         """A request and its answer. Raises ConnectionError where the server dies in between."""
         await asyncio.sleep(chance.uniform(0.001, 0.1))
-        if self._app is None or not self._is_ready or self._app._service is None:
+        if self._app is None or not self._is_ready or self._app.parts is None:
             raise ConnectionRefusedError
         answer: asyncio.Future[T] = self.loop.create_future()
         self._asking.add(answer)
-        service = self._app._service
+        service = self._app.parts.service
 
         async def serve() -> None:
             try:
@@ -331,7 +331,7 @@ class World:
             patch("sora_ws.metrics.LAG_EVERY_S", 3_600.0),  # there is none here
             patch("aiosqlite.connect", self._connect),
             patch("sora_ws.media._probe", self._probe),
-            patch("sora_ws.app.Sender", lambda allowed: self._receiver),
+            patch("sora_ws.composition.Sender", lambda allowed: self._receiver),
             patch("sora_ws.callbacks.RETRY_MS", RETRY_MS),
             patch("sora_ws.auth.PasswordHasher", lambda: CHEAP),
             patch("sora_ws.submitting.log.warning", self._count_doubles),
@@ -366,7 +366,7 @@ class _SimStreams(EventStreams):
 
 
 class _SimApp(App):
-    """The server's own composition, without a port; of its handlers, `events` alone."""
+    """The server itself, without a port; of its handlers, `events` alone."""
 
     events: Application | None = None
 
@@ -382,7 +382,19 @@ class _SimApp(App):
             sora_api_base_url="http://localhost/v1",
             max_send_buffer_bytes=65_536,
         )
-        super().__init__(settings, patience=PATIENCE)
+        super().__init__(settings, composition=partial(_SimComposition, world))
+
+    async def _compose(self, store: Store) -> None:
+        await super()._compose(store)
+        assert self.parts is not None
+        self.events = await self.parts.application()
+
+
+class _SimComposition(Composition):
+    """The server's own parts, by the world's clock and over its provider."""
+
+    def __init__(self, world: World, *given: Any) -> None:
+        super().__init__(*given, patience=PATIENCE)
         self._clock = Clock(time.time, time.monotonic)
         self._world = world
 
@@ -390,7 +402,6 @@ class _SimApp(App):
         limiter = Limiter(0.5, 3.0, time=time.monotonic, chance=random.random)
         return LimitedVideos(self._world._provider, limiter)
 
-    async def _serve(self, context: RestContext, hub: Hub, reads: StateReads) -> None:
-        assert self._lines is not None
-        streams = _SimStreams(self._lines, hub, reads, None)
-        self.events = self._application(list(event_routes(context, streams)))
+    async def application(self) -> Application:
+        streams = _SimStreams(self.lines, self.hub, self._reads, None)
+        return application(list(event_routes(self._context, streams)), self._requests)
