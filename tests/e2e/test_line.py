@@ -67,9 +67,9 @@ async def test_the_line_outlives_a_restart(tmp_path: Path, database_url: str) ->
             1,
             2,
         ]
+        assert (await w.request("DELETE", f"/api/videos/{first}")).code == 204
         line = await w.line("ada")
         await line.say("subscribe_room", {"room": "user"})
-        assert (await w.request("DELETE", f"/api/videos/{first}")).code == 204
         started = await line.hear_until("taskProgress", currentStep="rendering")
         assert started["payload"]["videoId"] == waiting[1]
         assert (await w.task(waiting[2]))["queuePosition"] == 1
