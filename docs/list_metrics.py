@@ -30,9 +30,10 @@ memory, open files) have the usual names of prometheus-client, `process_…`.
 """
 
 TAIL: Final = """
-`call` is `look`, `check`, `create`, `download` or `delete`. `outcome` is `answered`, `missing` (no such job),
-`refused`, `no content`, `unknown` (a create of which perhaps a job came), `limited` (it asks for time, as by
-429), `operator` (a wrong key, say), `unavailable`, `held` (nothing was sent) or `broken off`; of a callback
+`call` is `look`, `check`, `create`, `list`, `download` or `delete`. `outcome` is `answered`, `missing` (no
+such job), `refused`, `no content`, `no list`, `unknown` (a create of which perhaps a job came), `limited` (it
+asks for time, as by 429), `operator` (a wrong key, say), `unavailable`, `held` (nothing was sent) or
+`broken off`; of a callback
 `delivered`, `failed` (it is tried again) or `given up`; of a webhook `taken`, `known` (it came before) or
 `refused` (a wrong signature). `code` is a close code of [the protocol](protocol.md#close-codes) or of
 RFC 6455, `other` for what a client has made up.
