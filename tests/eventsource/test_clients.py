@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser
@@ -17,6 +18,7 @@ from tests.server import Server
 
 Listen = Callable[[Server, str, str], Listening]
 
+SMALL: dict[str, Any] = {"size": "128x128", "seconds": 1}  # drawn at once
 UNKNOWN = f"video_{'0' * 32}"
 
 
@@ -50,7 +52,7 @@ def test_to_the_end_and_no_further(start_server: StartServer, listen: Listen) ->
     """It hears each state and the end once, is told to stay away, and does; no log shows the token."""
     server = start_server(SORA_SIMULATOR_SECONDS="2")
     token = server.sign_in()
-    path = f"/api/videos/{server.create(token)}/events"
+    path = f"/api/videos/{server.create(token, **SMALL)}/events"
     heard = listen(server, path, token).end()
     assert [message["type"] for message in heard[:-1]] == ["taskProgress"] * (len(heard) - 1)
     assert heard[-1]["type"] == "taskCompleted"
@@ -64,7 +66,7 @@ def test_over_a_death_of_the_server(start_server: StartServer, listen: Listen) -
     """It comes back by itself, no state is older than the one before, and the end comes once."""
     server = start_server(SORA_SIMULATOR_SECONDS="6")
     token = server.sign_in()
-    path = f"/api/videos/{server.create(token)}/events"
+    path = f"/api/videos/{server.create(token, **SMALL)}/events"
     listening = listen(server, path, token)
     listening.first()
     server.kill()

@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.history.kills import die_at_each_step, die_at_random
 from tests.history.run import a_run
 
-KILLS = 10
+KILLS = 5  # `make kills` has two hundred
 
 
 def test_a_quiet_history(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from sora_ws import poller
 from sora_ws.poller import CREATES_MAX, LOOKS_MAX
 from sora_ws.provider.limiter import Kind
 from sora_ws.rhythm import Rhythm
+from tests.backends import dialects
 from tests.backends.jobs import Dialect
 from tests.unit.works import ADA, some_works
 
@@ -154,8 +155,9 @@ async def test_word_of_a_job_that_waits_for_its_look(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.gen_test(timeout=30)
-async def test_word_of_a_job_during_a_look(tmp_path: Path) -> None:
+async def test_word_of_a_job_during_a_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The look may have left before; so there is one more behind it, however much word came."""
+    monkeypatch.setattr(dialects, "DRIP_S", 0.005)  # two looks in two seconds, not in twenty
     async with some_works(tmp_path, Dialect(looks=None, drips="looks"), rhythm=NEVER) as w:
         task, other = await w.accepted(), await w.accepted("another")
         w.poller.start()
