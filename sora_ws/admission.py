@@ -47,6 +47,7 @@ class Admission:
         self._unsure: set[str] = set()  # the store did not say whether they hold a place
         self._line = Line()
         self._entering = 0  # tasks that are being stored as waiting
+        self._is_calling = False  # somebody has left the line and has no place yet
         self._is_counted = False  # the store was asked who waits since the line last changed here
         self._count_at = 0
         self._round: asyncio.Task[None] | None = None
@@ -97,7 +98,7 @@ class Admission:
                 self.wake()
 
     def _enter(self, task: Task) -> Task:
-        if self._has_room and not self._line:
+        if self._has_room and not self._line and not self._is_calling:
             self._held.add(task.id)
             return task
         self._line.join(task.user_id)
@@ -153,16 +154,21 @@ class Admission:
             await self._count()
         while self._has_room and (user_id := self._line.next()) is not None:
             self._is_counted = False
-            for task_id in await self._store.ids_in_line(user_id, limit=1):
-                await self._call(task_id)
+            self._is_calling = True
+            try:
+                for task_id in await self._store.ids_in_line(user_id, limit=1):
+                    await self._call(task_id)
+            finally:
+                self._is_calling = False
 
     async def _make_sure(self) -> None:
-        while self._unsure:
-            task_id = next(iter(self._unsure))
-            task = await self._store.find(task_id)
-            if task is None or not task.is_at_provider:
-                self._held.discard(task_id)
-            self._unsure.discard(task_id)
+        while unsure := set(self._unsure):
+            await self._store.settled()
+            for task_id in sorted(unsure):
+                task = await self._store.find(task_id)
+                if task is None or not task.is_at_provider:
+                    self._held.discard(task_id)
+                self._unsure.discard(task_id)
 
     async def _count(self) -> None:
         """Take over the store's word of who waits, at most once a second: it counts them all.
@@ -170,7 +176,11 @@ class Admission:
         Not while the line changes here, which it may not know yet.
         """
         self._is_counted = not self._entering
-        users = await self._store.users_in_line()
+        try:
+            users = await self._store.users_in_line()
+        except StoreError:
+            self._is_counted = False
+            raise
         if self._is_counted and not self._entering:
             self._line.update(users)
             self._count_at = self._now() + COUNT_EVERY_MS

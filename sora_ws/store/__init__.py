@@ -100,6 +100,13 @@ class TaskStore(Protocol):
         """Replace the task's `watch` alone, whatever its seq; an ended or gone task is left alone."""
         ...
 
+    async def settled(self) -> None:
+        """Returns when no write that failed with StoreUnavailable can take effect any more.
+
+        Such a write may be under way still; before this, a read may not tell what becomes of it.
+        """
+        ...
+
     async def find(self, task_id: str) -> Task | None: ...
 
     async def find_by_key(self, user_id: str, key: str) -> Task | None:

@@ -158,6 +158,9 @@ class MongoStore:
             tasks = database.tasks.with_options(write_concern=RELAXED)
             await tasks.update_one({"_id": task_id, "live": True}, {"$set": {"watch": document}})
 
+    async def settled(self) -> None:
+        await asyncio.sleep(self._deadline)  # behind which the driver has given up, too
+
     async def find(self, task_id: str) -> Task | None:
         return await self._task({"_id": task_id})
 

@@ -138,6 +138,9 @@ class SqliteStore:
         document = _json(documents.watch_to_document(watch))
         await self._write("UPDATE tasks SET watch = ? WHERE id = ? AND live = 1", document, task_id)
 
+    async def settled(self) -> None:
+        await _opened(self._writer).settled()
+
     async def find(self, task_id: str) -> Task | None:
         tasks = await self._tasks("WHERE id = ?", task_id)
         return tasks[0] if tasks else None

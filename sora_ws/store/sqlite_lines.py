@@ -47,6 +47,12 @@ class Line:
     async def run_script(self, script: str) -> None:
         await self._in_turn(self._connection.executescript, script)
 
+    async def settled(self) -> None:
+        """Returns when no statement is under way whose caller has given up."""
+        with driver_errors():
+            async with asyncio.timeout(self._deadline), self._turn:
+                return
+
     async def close(self) -> None:
         self._closed = True
         async with self._turn:

@@ -31,7 +31,7 @@ class Rule(StrEnum):
     OWN = "nobody hears of a task that isn't theirs, or that they didn't subscribe"
     ONE_TASK = "a create that is sent again is one task"
     ONE_JOB = "a task has one job at the provider, and one more for each counted possible double"
-    PLACES = "no more live tasks have a job at the provider than there are places"
+    PLACES = "no more live tasks than there are places, and counted doubles, have a job at the provider"
 
 
 class Violation(NamedTuple):
@@ -117,7 +117,6 @@ class Checker:
                 self._doubles[event["videoId"]] += 1
 
     def verdict(self) -> list[Violation]:
-        """Every violation in all that was taken."""
         return [*self._found, *self._ends(), *self._told(), *self._counts(), *self._crowds()]
 
     def _hear(self, line: Line, kind: str, payload: Event, at: float) -> None:
@@ -186,10 +185,11 @@ class Checker:
         """A job counts until it is over, or its task, whose end is stored before its place is given on."""
         over = {self._prompts.get(task): max(self._states[task]) / 1000 for task in self._ended_at}
         jobs = [(p, begin, min(end, over.get(p, math.inf))) for p, begin, end in self._jobs.values()]
+        doubles = Counter(self._prompts.get(task) for task in self._doubles.elements())
         for _, at, _ in jobs:
-            there = {prompt for prompt, begin, end in jobs if begin <= at < end}
-            if len(there) > self._places:
-                yield Violation(Rule.PLACES, f"{sorted(there)} had jobs at once, at {at}")
+            busy = {prompt for prompt, begin, end in jobs if begin <= at < end}
+            if len(busy) > self._places + sum(doubles[prompt] for prompt in busy):
+                yield Violation(Rule.PLACES, f"{sorted(busy)} had jobs at once, at {at}")
 
 
 def judge(history: Iterable[Event], places: float = math.inf, epoch: float = 0.0) -> list[Violation]:

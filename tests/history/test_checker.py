@@ -99,6 +99,8 @@ def test_a_place_is_given_on() -> None:
     assert judge(crowd, places=3) == []
     over = {"at": 5.5, "what": "job_over", "job": "job of t1"}
     assert judge([*crowd, over], places=2) == []
+    doubled = {"at": 0.0, "what": "doubled", "videoId": "t1"}
+    assert judge([*crowd, doubled], places=2) == []
     given_up = [
         event if "task" not in event else event | {"task": event["task"] | {"seq": 4_000}} for event in crowd
     ]

@@ -40,7 +40,7 @@ from sora_ws.service import VideoService
 from sora_ws.settings import Secret, Settings
 from sora_ws.store import Store, StoreError
 from sora_ws.store.sqlite import SqliteStore
-from sora_ws.task import Viewer
+from sora_ws.task import Task, Viewer
 from tests.history.checker import Violation, judge
 from tests.simworld import clients, database, provider, receiver
 from tests.simworld.events import Stream
@@ -284,6 +284,12 @@ class World:
                     continue
             await asyncio.sleep(0.5)
 
+    async def _find(self, chance: random.Random, viewer: Viewer, task_id: str) -> Task:
+        """Whatever the disk has still to do from the storm."""
+        while True:
+            with suppress(StoreError):
+                return await self.ask(chance, lambda service: service.get(viewer, task_id))
+
     async def _find_all(self) -> None:
         """Everybody looks once more at all that was accepted."""
         presenter, chance = (
@@ -293,7 +299,7 @@ class World:
         for person in self._people:
             for task_id in sorted(person.tasks):
                 asked_at = self._time()
-                task = await self.ask(chance, lambda s, p=person, t=task_id: s.get(Viewer(p.user), t))  # type: ignore[misc]
+                task = await self._find(chance, Viewer(person.user), task_id)
                 shown = msgspec.to_builtins(view(task, presenter, 0))
                 self.note("found", user=person.user, asked_at=asked_at, task=shown)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,75 @@ async def test_an_insert_of_unknown_outcome(tmp_path: Path, is_done: bool) -> No
         else:
             w.admission.wake()
             await until(w, [task.id], State.RENDERING)
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_an_insert_that_comes_late(tmp_path: Path) -> None:
+    """A create was given up while its insert was under way: until that is over its place is kept."""
+    async with some_works(tmp_path, Dialect(looks=None), places=1) as w:
+        insert, gate = w.store.insert, asyncio.Event()
+        w.store.settled = gate.wait  # type: ignore[assignment, method-assign]
+
+        async def fail(task: Task) -> None:
+            late.append(task)
+            raise StoreUnavailable("away")
+
+        late: list[Task] = []
+        w.store.insert = fail  # type: ignore[method-assign]
+        with pytest.raises(StoreUnavailable):
+            await create(w)
+        w.store.insert = insert  # type: ignore[method-assign]
+        assert (await create(w)).waits
+        await insert(late[0])
+        gate.set()
+        w.poller.start()
+        await until(w, [late[0].id], State.RENDERING)
+        assert w.admission.waiting == 1
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_who_comes_while_another_is_called(tmp_path: Path) -> None:
+    """The place that is meant for the oldest of the line is not taken by who comes meanwhile."""
+    async with some_works(tmp_path, Dialect(looks=None), places=1) as w:
+        first, second = await create(w), await create(w)
+        find = w.store.find
+        third: list[Task] = []
+
+        async def found(task_id: str) -> Task | None:
+            if task_id == second.id and not third:
+                w.store.find = find  # type: ignore[method-assign]
+                third.append(await create(w))
+            return await find(task_id)
+
+        w.store.find = found  # type: ignore[method-assign]
+        w.poller.start()
+        await w.service.cancel(ADA, first.id)
+        await until(w, [second.id], State.RENDERING)
+        assert third[0].waits
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_count_that_fails(tmp_path: Path) -> None:
+    """It is made again, and nobody is forgotten whose turn the store did not answer."""
+    async with some_works(tmp_path, Dialect(looks=None), places=1) as w:
+        first, second = await create(w), await create(w)
+        ids, count, failed = w.store.ids_in_line, w.store.users_in_line, []
+
+        async def no_ids(user_id: str, limit: int | None = None) -> Sequence[str]:
+            w.store.ids_in_line = ids  # type: ignore[method-assign]
+            raise StoreUnavailable("away")
+
+        async def no_count() -> Sequence[tuple[str, int]]:
+            w.store.users_in_line = count  # type: ignore[method-assign]
+            failed.append(True)
+            raise StoreUnavailable("away")
+
+        w.store.ids_in_line = no_ids  # type: ignore[method-assign]
+        w.store.users_in_line = no_count  # type: ignore[method-assign]
+        w.poller.start()
+        await w.service.cancel(ADA, first.id)
+        await until(w, [second.id], State.RENDERING)
+        assert failed
 
 
 @pytest.mark.gen_test(timeout=60)
