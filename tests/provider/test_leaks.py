@@ -18,6 +18,7 @@ from tests.provider.conftest import MakeClient
 AT_ONCE = 100
 RESETS = 3  # for each that waits for its time to be over
 ROUNDS = 20  # 10,000 calls in all
+NO_ANSWER = {OutcomeUnknown, Unavailable}  # on a slow machine the time of some is over before they have left
 CAT = Order("a cat", "sora-2")
 
 
@@ -31,10 +32,11 @@ async def failing(client: OpenAIVideos, backend: DialectServer, job_id: str) -> 
     backend.jobs.dialect = Dialect(drips="looks", creates="silent", looks=None)
     looking = at_once(lambda: client.look(job_id))
     looks, creates = await asyncio.gather(looking, sending(client))
-    assert (looks, creates) == ({Unavailable}, {OutcomeUnknown})
+    assert looks == {Unavailable}
+    assert OutcomeUnknown in creates <= NO_ANSWER
     backend.jobs.dialect = Dialect(creates="reset")
     for _ in range(RESETS):
-        assert await sending(client) == {OutcomeUnknown}
+        assert OutcomeUnknown in await sending(client) <= NO_ANSWER
     backend.requests.clear()
 
 
