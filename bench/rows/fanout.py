@@ -22,6 +22,7 @@ def measure(bench: Bench, scale: Scale, who: Sequence[str]) -> Rounds:
     for name in rounds.turns():
         cost = burst(*served[name], scale.changes)
         rounds.add(name, "CPU a push", "µs", cost.cpu_us)
+        rounds.add(name, "of it the kernel's", "µs", cost.kernel_us)
         rounds.add(name, "messages", "/s", cost.per_second)
     rounds.compare("CPU a push", OURS, more_is_better=False)
     return rounds

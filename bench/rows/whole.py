@@ -16,7 +16,7 @@ from typing import Any, Final
 from bench.message import TEAM
 from bench.processes import OURS, Bench, Broken, Contender, Process, Readers, token
 from bench.rounds import Rounds
-from bench.rows.bursts import Cost, burst
+from bench.rows.bursts import Cost, burst, cost_of
 from bench.scale import Scale
 
 GOAL: Final = "messages: ≥ 2 × limit, ≥ 3 × node"
@@ -69,13 +69,11 @@ class _Whole:
         """All jobs move on. Raises Broken."""
         time.sleep(PAUSE_S)
         self._readers.expect(self._tasks)
-        cpu_before = self._server.cpu_s
+        cpu_s, kernel_s = self._server.cpu_s, self._server.kernel_s
         self._provider.tell("step")
         stepped_us = self._provider.answer("stepped_us")["stepped_us"]
         counted = self._readers.counted(self._tasks)
-        cpu_us = (self._server.cpu_s - cpu_before) * 1e6
-        seconds = (counted.last_us - stepped_us) / 1e6
-        return Cost(counted.received / seconds, cpu_us / counted.received, counted.bytes / counted.received)
+        return cost_of(counted, stepped_us, self._server.cpu_s - cpu_s, self._server.kernel_s - kernel_s)
 
     def _begin(self) -> None:
         """Tasks are asked for as people do, and taken by the provider. Raises Broken."""
