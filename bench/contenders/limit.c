@@ -184,29 +184,34 @@ static void leave(void) {
     say("held_us", now_us() - start);
 }
 
-static void on_command(void) {
-    char line[128];
-    ssize_t n = read(STDIN_FILENO, line, sizeof line - 1);
-    if (n <= 0) exit(0);
-    line[n] = 0;
-    if (sscanf(line, "publish %ld %ld %ld", &count, &together, &interval_us) == 3) {
+static void obey(const char *command) {
+    if (sscanf(command, "publish %ld %ld %ld", &count, &together, &interval_us) == 3) {
         left = count;
         begin = now_us();
         wake_at(due_timer, begin, 0);
-    } else if (!strcmp(line, "probe\n")) {
+    } else if (!strcmp(command, "probe")) {
         longest = 0;
         probing = true;
         say("probing", 1);
-    } else if (!strcmp(line, "held\n")) {
+    } else if (!strcmp(command, "held")) {
         probing = false;
         say("held_us", longest);
-    } else if (!strcmp(line, "lines\n")) {
+    } else if (!strcmp(command, "lines")) {
         say("lines", open_count);
-    } else if (!strcmp(line, "leave\n")) {
+    } else if (!strcmp(command, "leave")) {
         leave();
     } else {
         exit(3);
     }
+}
+
+/* Written as whole lines; two of them may have come together. */
+static void on_commands(void) {
+    char input[256];
+    ssize_t n = read(STDIN_FILENO, input, sizeof input - 1);
+    if (n <= 0) exit(0);
+    input[n] = 0;
+    for (char *command = strtok(input, "\n"); command; command = strtok(NULL, "\n")) obey(command);
 }
 
 static void watch(int epoll, int fd) {
@@ -256,7 +261,7 @@ int main(int argc, char **argv) {
         turn_began = now_us();
         for (int i = 0; i < n; i++) {
             int fd = events[i].data.fd;
-            if (fd == STDIN_FILENO) on_command();
+            if (fd == STDIN_FILENO) on_commands();
             else if (fd == door) let_in(epoll, door);
             else if (fd == due_timer) { if (read(fd, &expirations, 8) == 8) publish_group(); }
             else if (fd == beat_timer) { if (read(fd, &expirations, 8) == 8) beat(); }
