@@ -32,7 +32,6 @@ class Scale:
     stuck_buffer: int = 1_048_576  # the setting's default, in bytes
     stuck_fill: int = 1_200  # changes, more than the kernel holds for who reads nothing
     stuck_for: float = 32.0  # more than the 30 s for which a line may take no byte
-    stuck_after: float = 8.0
     stuck_per_second: int = 5
 
     @property
@@ -64,5 +63,4 @@ SHORT: Final = Scale(
     stuck_tasks=400,
     stuck_buffer=65_536,  # which 400 states don't fit in: nobody has to wait for 30 s
     stuck_for=1.0,
-    stuck_after=0.4,
 )

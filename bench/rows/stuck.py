@@ -18,7 +18,7 @@ READ_S: Final = 3.0  # less than the 5 s that a closed line has for its close fr
 
 
 def measure(bench: Bench, scale: Scale, who: Sequence[str]) -> Rounds:
-    """By a fresh process each time; the same others with the stuck ones and without."""
+    """By a fresh process each time; the same others with the stuck ones and without, equally long."""
     rounds = Rounds(who, scale.rounds)
     for name in rounds.turns():
         _measure(bench, scale, rounds, name)
@@ -48,7 +48,7 @@ def _measure(bench: Bench, scale: Scale, rounds: Rounds, name: str) -> None:
     closed = _closed(stuck)
     p99_ms = pushes.p99_ms(closed_us)
     bench.end(stuck)
-    alone_ms = _Pushes(contender, others, scale.stuck_after, scale.stuck_per_second).p99_ms()
+    alone_ms = _Pushes(contender, others, scale.stuck_for, scale.stuck_per_second).p99_ms()
     bench.end(others, contender)
 
     rounds.add(name, "the others' p99 beside them", "ms", p99_ms)
