@@ -216,7 +216,7 @@ class Connection(Struct, gc=False, eq=False):
         outbox = self._outbox or self.stall()
         if outbox.add(frame, key):
             self._listener.on_conflated()
-        if outbox.bytes_waiting > self._listener.send_bytes_max and self.is_open:
+        if outbox.bytes_unread > self._listener.send_bytes_max and self.is_open:
             self.close(CloseCode.STUCK, "you read too slowly")
 
     def is_unheard(self, since: float) -> bool:

@@ -241,7 +241,7 @@ class Lines:
         else:
             due = min(line.since + self._beat_s, self._silent_at(line))
             if line.stalled_since is not None:
-                due = min(due, line.stalled_since + STALLED_S_MAX)
+                due = min(due, self._stuck_at(line.stalled_since))
             left_s = _left_ms(line.identity) / 1000
             told = line.warned_of == line.identity.expires_at
             due = min(due, self._time() + left_s - (0 if told else EXPIRING_S))
@@ -265,6 +265,10 @@ class Lines:
         """When it counts as dead, if nothing more comes."""
         return line.heard_at + 2 * self._beat_s
 
+    def _stuck_at(self, stalled_since: float) -> float:
+        """When it counts as stuck, if it takes nothing more; while we stood still it could not."""
+        return max(stalled_since, self._timers.awake_since) + STALLED_S_MAX
+
     def _serve(self, line: Connection, identity: Identity) -> None:
         now, left_ms = self.now, _left_ms(identity)
         if now - line.since >= 2 * self._beat_s:  # nobody asked it meanwhile: we are late, not it
@@ -272,7 +276,7 @@ class Lines:
         silent_at = self._silent_at(line)
         if now >= silent_at and not (line.busy or line.is_unheard(silent_at)):
             line.close(CloseCode.STUCK, "nothing was heard of you")
-        elif line.stalled_since is not None and now - line.stalled_since >= STALLED_S_MAX:
+        elif line.stalled_since is not None and now >= self._stuck_at(line.stalled_since):
             line.close(CloseCode.STUCK, "you read nothing")
         elif left_ms <= 0:
             error = Error(ErrorCode.TOKEN_EXPIRED, "the token has expired; sign in again", retryable=False)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 
 class Outbox:
-    """Frames in the order in which they leave. `bytes_waiting` does not count the begun one."""
+    """Frames in the order in which they leave. `bytes_unread` counts the begun one too."""
 
-    __slots__ = ("_begun", "_replies", "_waiting", "bytes_waiting", "since")
+    __slots__ = ("_begun", "_replies", "_waiting", "bytes_unread", "since")
 
     def __init__(self, begun: memoryview | None, since: float) -> None:
         """`begun` is the rest of a frame whose first bytes have left, `since` when a byte last did.
@@ -21,7 +21,7 @@ class Outbox:
         self._begun = begun
         self._waiting: dict[object, bytes] = {}
         self._replies = 0
-        self.bytes_waiting = 0
+        self.bytes_unread = len(begun or b"")
         self.since = since
 
     def add(self, frame: bytes, key: object = None) -> bool:
@@ -31,13 +31,13 @@ class Outbox:
             key = self._replies
         replaced = self._waiting.pop(key, b"")
         self._waiting[key] = frame
-        self.bytes_waiting += len(frame) - len(replaced)
+        self.bytes_unread += len(frame) - len(replaced)
         return bool(replaced)
 
     def clear(self) -> None:
         """Let go of all but the begun frame, which has to be finished."""
         self._waiting.clear()
-        self.bytes_waiting = 0
+        self.bytes_unread = len(self._begun or b"")
 
     def next(self) -> memoryview | None:
         """What is to be sent now, None where nothing is left."""
@@ -51,3 +51,4 @@ class Outbox:
         self.since = now
         if self._begun is not None:
             self._begun = self._begun[sent:] if sent < len(self._begun) else None
+            self.bytes_unread -= sent

@@ -17,6 +17,7 @@ from sora_ws.push.connection import Connection
 
 TICK_MS_MAX: Final = 100
 SLICE: Final = 300  # lines a turn of the loop, some 3 ms
+STOOD_STILL_S: Final = 1.0
 
 
 class Timers:
@@ -24,12 +25,13 @@ class Timers:
 
     A line stands in one place at a time. `now` is the time of the last sweep, in s of the loop's
     clock: what is kept of it in a line is one object for all that were heard in that tick.
+    `awake_since` is when the process last went on after it had stood still.
     """
 
     def __init__(
         self, time: Callable[[], float], act: Callable[[Connection], None], tick_ms: int = TICK_MS_MAX
     ) -> None:
-        self.now = time()
+        self.now = self.awake_since = time()
         self._time = time
         self._act = act
         tick_ms = min(TICK_MS_MAX, tick_ms)
@@ -72,7 +74,10 @@ class Timers:
 
     def sweep(self) -> None:
         """Serve whose time has come by now, a slice in each turn of the loop."""
-        self.now = self._time()
+        now = self._time()
+        if now - self.now >= STOOD_STILL_S:
+            self.awake_since = now
+        self.now = now
         if self._under_way is None:
             self._go_on()
 

@@ -288,6 +288,22 @@ async def test_task_batch(worlds: StartWorld) -> None:
 
 
 @pytest.mark.gen_test(timeout=60)
+async def test_the_last_auth_decides_on_batches(world: StartWorld) -> None:
+    """One without `batch` ends them, and one with it begins them again, on the same connection."""
+    async with world(Dialect(looks=2)) as w:
+        line = await w.line("ada")
+        await line.ask("subscribe_room", {"room": "user"})
+        for batch in (True, None, True):
+            await line.auth("ada", batch=batch)
+            start = len(line.heard)
+            await w.create()
+            while "taskCompleted" not in str(await line.hear()):
+                pass
+            told = {message["type"] for message in line.heard[start:]}
+            assert told == {"taskBatch"} if batch else "taskBatch" not in told
+
+
+@pytest.mark.gen_test(timeout=60)
 async def test_token_expiring_and_renewal(world: StartWorld) -> None:
     """A token that ends soon is announced; a second auth renews it; without one the line ends with 4419."""
     async with world() as w:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import struct
+import zlib
 from typing import Any
 
 import pytest
@@ -26,7 +27,8 @@ RUNNING = Dialect(looks=None)
 UNKNOWN = f"video_{'0' * 32}"
 UPGRADE = (
     b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
 )
 
 
@@ -333,8 +335,11 @@ async def test_allowed_origins(world: StartWorld) -> None:
 
 @pytest.mark.gen_test(timeout=60)
 async def test_wrong_frames(world: StartWorld) -> None:
-    """Binary 1003, too long 1009, unmasked 1002, wrong UTF-8 1007; other connections don't notice."""
-    async with world(MAX_MESSAGE_BYTES="2048") as w:
+    """Binary 1003, too long 1009, unmasked 1002, wrong UTF-8 or half a deflated message 1007.
+
+    Other connections don't notice.
+    """
+    async with world(MAX_MESSAGE_BYTES="2048", WS_COMPRESSION="on") as w:
         witness = await w.line("ada")
         line = await w.line("ada")
         await line.socket.send(b"binary")
@@ -346,6 +351,7 @@ async def test_wrong_frames(world: StartWorld) -> None:
             (Frame(Opcode.TEXT, b"hi").serialize(mask=False), 1002),
             (b"\x83\x80\0\0\0\0", 1002),
             (b"\x81\x82\0\0\0\0\xff\xff", 1007),
+            (b"\xc1\x83\0\0\0\0" + zlib.compress(b"{}" * 9, wbits=-15)[:3], 1007),
             (b"\x81\xff" + struct.pack(">Q", 2**62), 1009),
         ]:
             assert await close_code_after(w, raw) == code

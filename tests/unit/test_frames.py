@@ -132,6 +132,53 @@ def test_deflated_both_ways(text: str) -> None:
     assert events(Parser(MESSAGE_MAX, deflate=True), theirs, 11) == [Text(text)]
 
 
+def deflated(payload: bytes) -> list[Event]:
+    """What a compressed message with this payload is."""
+    frame = theirs(Opcode.TEXT, payload)
+    return events(Parser(MESSAGE_MAX, deflate=True), bytes([frame[0] | 0x40]) + frame[1:])
+
+
+def ended(data: bytes, before: bytes = b"") -> bytes:
+    """Deflated, its last block marked as the last; it may refer to what came before."""
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -15, zdict=before)
+    return compressor.compress(data) + compressor.flush()
+
+
+@given(text=texts)
+def test_what_follows_a_last_block(text: str) -> None:
+    """RFC 7692 sections 7.2.1 and 7.2.3.5: it belongs to the message, whatever it refers to."""
+    data = text.encode()
+    assert deflated(ended(data) + b"\0") == [Text(text)]
+    assert deflated(ended(data) + frames.deflate(b"end")) == [Text(text + "end")]
+    assert deflated(ended(data) + ended(data, before=data) + b"\0") == [Text(text * 2)]
+
+
+@pytest.mark.parametrize(
+    ("level", "strategy"), [(0, zlib.Z_DEFAULT_STRATEGY), (9, zlib.Z_FIXED), (9, zlib.Z_DEFAULT_STRATEGY)]
+)
+def test_a_compressed_message_that_is_cut_off(level: int, strategy: int) -> None:
+    """By each of RFC 1951's kinds of blocks: it is refused, and not taken for a shorter one."""
+    compressor = zlib.compressobj(level, zlib.DEFLATED, -15, strategy=strategy)
+    numbers = " ".join(str(number**2) for number in range(200)).encode()
+    whole = compressor.compress(numbers) + compressor.flush(zlib.Z_SYNC_FLUSH)
+    assert deflated(whole[:-4]) == [Text(numbers.decode())]
+    for size in range(2, len(whole) - 4):  # one byte of a stored block is an empty message
+        with pytest.raises(ProtocolError) as caught:
+            deflated(whole[:size])
+        assert caught.value.code == CloseCode.INVALID_TEXT
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [ended(b"hi"), ended(b"hi") + b"\0\0\0\xff\xff", frames.deflate(b"hi") + b"\xff", ended(b"") * 10_000],
+)
+def test_too_much_or_too_little_behind_a_message(payload: bytes) -> None:
+    """Its end is section 7.2.1's empty block without its last four bytes; many last blocks hold nobody up."""
+    with pytest.raises(ProtocolError) as caught:
+        deflated(payload)
+    assert caught.value.code == CloseCode.INVALID_TEXT
+
+
 def mask_frame(head: bytes, payload: bytes = b"") -> bytes:
     """A frame by hand, for what no library writes."""
     return head + b"\0\0\0\0" + payload

@@ -51,13 +51,27 @@ class World:
         return self.lines.authenticate(line, Identity(Viewer(user), user, ends))
 
     def pass_by(self, seconds: float) -> None:
-        """So much time, with a sweep at its end."""
+        """So much time, with a sweep every half second and at its end."""
+        for _ in range(int(seconds * 2)):
+            self.stand_still(0.5)
+        self.stand_still(seconds % 0.5)
+
+    def stand_still(self, seconds: float) -> None:
+        """So much time, with a sweep at its end alone."""
         self.time += seconds
         self.lines._timers.sweep()
 
 
 def codes(lines: list[Connection]) -> list[int | None]:
     return [line.close_code for line in lines]
+
+
+def over_socket(ours: socket.socket, sockets: Sockets) -> Transport:
+    return sockets.adopt(ours)
+
+
+def over_stream(ours: socket.socket, sockets: Sockets) -> Transport:
+    return StreamTransport(IOStream(ours))
 
 
 @pytest.mark.gen_test
@@ -138,7 +152,7 @@ async def test_who_was_not_asked_is_not_silent() -> None:
     """After a time in which no beat left, because the process stood still, the next one is waited for."""
     world = World()
     line, wire = world.open("ada")
-    world.pass_by(10 * BEAT_S)
+    world.stand_still(10 * BEAT_S)
     assert [message["type"] for message in wire.messages()] == ["heartbeat"]
     world.pass_by(BEAT_S)
     assert line.is_open
@@ -162,6 +176,30 @@ async def test_a_line_that_takes_nothing_is_closed() -> None:
     assert codes([stuck, slow]) == [CloseCode.STUCK, None]
     world.pass_by(STALLED_S_MAX)
     assert slow.close_code == CloseCode.STUCK
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("over", [over_socket, over_stream])
+async def test_who_had_no_chance_to_read_is_not_stuck(
+    over: Callable[[socket.socket, Sockets], Transport],
+) -> None:
+    """Its time counts from when a process that stood still goes on."""
+    ours, theirs = socket.socketpair()
+    world, sockets = World(), Sockets()
+    with ours, theirs:
+        line = world.lines.adopt(over(ours, sockets), "127.0.0.1")
+        world.sign_in(line, "ada")
+        while line.stalled_since is None:
+            line.send_text(b"x" * 10_000)
+        world.stand_still(STALLED_S_MAX + 1)
+        assert line.is_open
+        line.heard_at = world.time  # it writes, and does not read
+        world.pass_by(STALLED_S_MAX - 1)
+        assert line.is_open
+        world.pass_by(1.2)
+        assert line.close_code == CloseCode.STUCK
+        line.abort()
+    await sockets.close()
 
 
 @pytest.mark.gen_test
@@ -245,14 +283,6 @@ def no_collector() -> Iterator[None]:
         yield
     finally:
         gc.enable()
-
-
-def over_socket(ours: socket.socket, sockets: Sockets) -> Transport:
-    return sockets.adopt(ours)
-
-
-def over_stream(ours: socket.socket, sockets: Sockets) -> Transport:
-    return StreamTransport(IOStream(ours))
 
 
 def reset(line: Connection) -> None:

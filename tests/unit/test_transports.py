@@ -35,6 +35,7 @@ from tests.unit.lines import frames_in, presenter
 
 GUARD_S = 20.0
 BUFFER_BYTES = 8_192  # of the kernel, on either side
+UNREAD_MAX = 10_000_000
 TRANSPORTS = pytest.mark.parametrize("over", ["fast", "stream"])
 
 
@@ -42,7 +43,7 @@ class EchoLines(Lines):
     """Says what it is told; "wait" once `gate` is open."""
 
     def __init__(self) -> None:
-        settings, _ = Settings.load({"STATE_DIR": "/nowhere", "MAX_SEND_BUFFER_BYTES": "10000000"})
+        settings, _ = Settings.load({"STATE_DIR": "/nowhere", "MAX_SEND_BUFFER_BYTES": str(UNREAD_MAX)})
         super().__init__(settings, Hub(presenter(), lambda: 0), asyncio.get_running_loop().time, lambda: 0)
         self.handle = self._handle
         self.gate = asyncio.Event()
@@ -264,6 +265,27 @@ async def test_a_socket_that_fills_again_and_again(over: str) -> None:
                     await asyncio.sleep(0)
                 if isinstance(line._transport, SocketTransport):  # else the loop would spin from now on
                     assert line._transport._mask == select.EPOLLIN
+
+
+@TRANSPORTS
+@pytest.mark.gen_test(timeout=60)
+async def test_what_is_begun_counts_as_unread(over: str) -> None:
+    """All that waits leaves as one; behind its beginning there is room for what has left, and no more."""
+    async with door(over) as d:
+        client, line = await d.open()
+        text = b"x" * (100_000 - 10)  # with its head 100,000
+        with client.sock:
+            for _ in range(UNREAD_MAX // 100_000):
+                line.send_text(text)
+            await client.until(20 * 100_000)
+            sent = 0
+            while line.is_open:
+                line.send_text(text)
+                sent += 1
+            assert line.close_code == CloseCode.STUCK
+            assert 20 <= sent <= 24
+            told = await client.to_the_end()
+        assert close_code(told[-1]) == CloseCode.STUCK
 
 
 @TRANSPORTS
