@@ -175,7 +175,7 @@ class Admission:
 
         Not while the line changes here, which it may not know yet.
         """
-        self._is_counted = not self._entering
+        self._is_counted = True
         try:
             users = await self._store.users_in_line()
         except StoreError:

@@ -19,7 +19,7 @@ from sora_ws.provider import Missing, NoContent, Unavailable, VideoProvider
 from sora_ws.rhythm import BACKOFF_MAX_MS, Rhythm
 from sora_ws.store import TaskStore
 from sora_ws.submitting import SETTLE_MS, Submitter
-from sora_ws.task import Event, Failure, FailureCode, State, Task, Watch
+from sora_ws.task import Event, Failure, FailureCode, State, Task, Video, Watch
 from sora_ws.writer import TaskWriter
 
 log = logging.getLogger(__name__)
@@ -93,11 +93,8 @@ class Attendant:
 
     async def archive(self, task: Task, urls: Sequence[str]) -> Task:
         """Fetch the finished video and complete the task with it."""
-        partial = self._media.partial(task.id)
         try:
-            await self._provider.download(task.job_id or "", urls, partial, VIDEO_BYTES_MAX)
-            failpoint.reach("video_fetched")
-            video = await archive(self._media, task.id, partial)
+            video = await self._fetched(task, urls)
             failpoint.reach("video_kept")
         except (NoContent, Unplayable) as error:
             return await self._no_content(task, error)
@@ -114,6 +111,16 @@ class Attendant:
         if task.state is not State.COMPLETED:
             await self._media.delete(task.id)
         return task
+
+    async def _fetched(self, task: Task, urls: Sequence[str]) -> Video:
+        """Raises NoContent, Unplayable, Unavailable, and OSError where it can't be stored here."""
+        partial = self._media.partial(task.id)
+        try:
+            await self._provider.download(task.job_id or "", urls, partial, VIDEO_BYTES_MAX)
+            failpoint.reach("video_fetched")
+            return await archive(self._media, task.id, partial)
+        finally:  # else a part of it keeps the disk full, and the database waits for that room, too
+            await asyncio.to_thread(partial.unlink, missing_ok=True)
 
     async def _submit(self, task: Task) -> Task:
         try:

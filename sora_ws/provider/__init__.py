@@ -76,7 +76,15 @@ class Refused(ProviderError):
 
 
 class OutcomeUnknown(ProviderError):
-    """A create left, and nobody can tell whether a job came of it."""
+    """A create left, and nobody can tell whether a job came of it.
+
+    `retry_after_s` is how long the provider asks to be left alone, for every task; None where it
+    does not say.
+    """
+
+    def __init__(self, detail: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
 
 
 class Missing(ProviderError):

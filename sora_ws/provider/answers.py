@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Final
 
@@ -192,13 +193,19 @@ def _largest(waits: Iterable[float | None]) -> float | None:
 
 
 def _seconds_or_date(text: str | None, now: float) -> float | None:
-    seconds = _scaled(text, 1)
-    if seconds is not None or text is None:
+    if text is None:
+        return None
+    # One header of a gateway and one of what stands behind it come as a list.
+    seconds = _largest(_scaled(part, 1) for part in text.split(","))
+    if seconds is not None:
         return seconds
     try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
+        date = parsedate_to_datetime(text)
     except (ValueError, OverflowError):
         return None
+    if date.tzinfo is None:  # asctime's form; all of HTTP's dates are UTC (RFC 9110, 5.6.7)
+        date = date.replace(tzinfo=UTC)
+    return max(0.0, date.timestamp() - now)
 
 
 def _scaled(text: str | None, factor: float) -> float | None:

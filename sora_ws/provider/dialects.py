@@ -165,7 +165,7 @@ class AnswerReader:
         if answer.is_redirect or is_locked_out or status in (425, 429, 503):
             return self.unavailable(answer, now)
         if status == 408 or not 400 <= status < 500:
-            return OutcomeUnknown(self.said(answer, reason))
+            return OutcomeUnknown(self.said(answer, reason), retry_after_s=retry_after_s(answer.headers, now))
         failure = failures.of_refusal(status, reason, self._key)
         if status in (404, 410):  # most likely the address is wrong, or was closed
             where = self.cleaned(f"{self._base_url}/videos")

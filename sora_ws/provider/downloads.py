@@ -100,8 +100,9 @@ class Downloader:
         if answer.is_success and is_video(_head(target, HEAD_BYTES)):
             return
         whole = replace(answer, body=_head(target, ERROR_BYTES))
-        if is_ours and answer.status in NOT_NOW:
-            raise self._reader.unavailable(whole, time.time())
+        unavailable = self._reader.unavailable(whole, time.time())
+        if is_ours and (answer.status in NOT_NOW or unavailable.holds_all):
+            raise unavailable
         raise NoContent(f"no video: {self._reader.said(whole)}")
 
 

@@ -284,7 +284,7 @@ class LimitedVideos:
         self.needs_operator = False
 
     def _failed(self, call: Call, error: Unavailable | OutcomeUnknown) -> None:
-        hold_s, for_operator = None, False
+        hold_s, for_operator = error.retry_after_s, False
         if isinstance(error, Unavailable):
             hold_s = (error.retry_after_s or 0.0) if error.holds_all else None
             for_operator = error.is_configuration

@@ -144,6 +144,11 @@ class Answering(RequestHandler):
         error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
         self.finish({"error": error})
 
+    def ask_for_time(self) -> None:
+        """A server in trouble that says when it may be asked again."""
+        self.set_header("Retry-After", "1")
+        self.refuse(500, "internal error")
+
     def reset(self) -> None:
         """Break the connection off, so that the other side reads a reset and no end."""
         stream = self.detach()
@@ -186,6 +191,8 @@ class Videos(Answering):
                 self.reset()
             case "lost":
                 self.reset()
+            case "asks for time":
+                self.ask_for_time()
             case "silent":
                 self.jobs.create(self._order(is_form))
                 await self._gone.wait()
@@ -302,6 +309,8 @@ class Content(Answering):
         match self.dialect.content:
             case "none":
                 self.refuse(500, "litellm.APIConnectionError: No response data in completed operation")
+            case "asks for time":
+                self.ask_for_time()
             case "late" if job.contents == 1:
                 self.refuse(404, "The file is not there yet")
             case "as json":

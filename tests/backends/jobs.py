@@ -18,9 +18,11 @@ class Dialect:
     words: tuple[str, str, str, str] = ("queued", "in_progress", "completed", "failed")
     progress: Literal["number", "missing", "percent", "zero"] = "number"
     job_id: Literal["plain", "long", "changing"] = "plain"
-    creates: Literal["any", "form", "json", "reset", "silent", "held", "lost"] = "any"
+    creates: Literal["any", "form", "json", "reset", "silent", "held", "lost", "asks for time"] = "any"
     failure: Literal["job", "string", "http 500", "within a message"] = "job"
-    content: Literal["video", "none", "late", "as json", "redirect", "url", "reset", "endless"] = "video"
+    content: Literal[
+        "video", "none", "late", "as json", "redirect", "url", "reset", "endless", "asks for time"
+    ] = "video"
     loses_every_other_look: bool = False
     trouble: tuple[int, str] | None = None  # the status and body that every call gets
     limit: dict[str, str] | None = None  # the headers of the 429 that every look gets

@@ -13,6 +13,7 @@ from tornado.ioloop import IOLoop
 
 from sora_ws.media import FileMedia, Holding
 from sora_ws.retention import SETTLING_S, Limits, Retention
+from sora_ws.store import StoreUnavailable
 from sora_ws.store.sqlite import SqliteStore
 from sora_ws.task import Task
 from tests.stores.tasks import a_task, completed
@@ -140,3 +141,16 @@ def test_what_is_left_fits(files: list[tuple[int, int]], max_bytes: int | None) 
         assert max_bytes is not None
         assert sum(h.size for h in left) + last.size > max_bytes
     assert max_bytes is None or sum(h.size for h in left) <= max_bytes
+
+
+@pytest.mark.gen_test
+async def test_a_word_that_is_not_kept(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is promised a video that is gone: where its end can't be noted, it stays."""
+
+    async def away(task_id: str) -> None:
+        raise StoreUnavailable("away")
+
+    old = await archive.add(completed(a_task()), days=3)
+    monkeypatch.setattr(archive.store, "expire_video", away)
+    await archive.tidy(max_age=DAY)
+    assert archive.ids() == {old.id}

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import time
+from datetime import UTC, datetime
 from email.utils import formatdate
 
 import pytest
 from tornado.httputil import HTTPHeaders
 
 from sora_ws.provider import Job, ListedJob, NoList, OutcomeUnknown, ProviderError, Refused, Unavailable
-from sora_ws.provider.answers import Answer
+from sora_ws.provider.answers import Answer, retry_after_s
 from sora_ws.provider.dialects import WORDS, AnswerReader, progress_of
 from sora_ws.provider.failures import BLOCKED_CODES
 from sora_ws.task import Event, FailureCode, Observation
@@ -165,7 +167,9 @@ def test_who_has_to_act(status: int, body: bytes, is_configuration: bool, holds_
         ({"retry-after": formatdate(NOW - 30, usegmt=True)}, 0),
         ({"retry-after-ms": "1500"}, 1.5),
         ({"llm_provider-retry-after": "7"}, 7),
+        ({"llm_provider-retry-after-ms": "1500"}, 1.5),
         ({"retry-after": "2", "retry-after-ms": "2500", "llm_provider-retry-after": "9"}, 9),
+        ({"retry-after": "7,3"}, 7),
         ({"retry-after": "soon"}, None),
         ({"retry-after": "-5"}, None),
         ({"retry-after": "nan"}, None),
@@ -177,6 +181,19 @@ def test_how_long_to_wait(headers: dict[str, str], wait: float | None) -> None:
     with pytest.raises(Unavailable) as caught:
         reader().seen(answer(429, b"", headers), NOW)
     assert caught.value.retry_after_s == wait
+
+
+@pytest.mark.parametrize(
+    "date", ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"]
+)
+def test_all_forms_of_a_date(date: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HTTP's three (RFC 9110, 5.6.7) mean the same moment, wherever this machine stands."""
+    now = datetime(1994, 11, 6, 8, 49, tzinfo=UTC).timestamp()
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Shanghai")
+        time.tzset()
+        assert retry_after_s({"retry-after": date}, now) == 37
+    time.tzset()
 
 
 @pytest.mark.parametrize(
@@ -273,6 +290,13 @@ def test_a_create_that_may_be_repeated(status: int) -> None:
     """Where nothing can have come of a create it is tried again later."""
     with pytest.raises(Unavailable) as caught:
         reader().created(answer(status, b"", {"Retry-After": "3"}), NOW)
+    assert caught.value.retry_after_s == 3
+
+
+def test_a_create_of_unknown_outcome_that_asks_for_time() -> None:
+    """Whatever came of it: the wish is kept."""
+    with pytest.raises(OutcomeUnknown) as caught:
+        reader().created(answer(500, b"", {"Retry-After": "3"}), NOW)
     assert caught.value.retry_after_s == 3
 
 

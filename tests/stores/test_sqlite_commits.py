@@ -145,3 +145,35 @@ async def test_who_gave_up_is_left_out(sqlite_database: SqliteDatabase) -> None:
     await staying
     assert list(await store.live()) == [stays]
     await store.close()
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_who_gave_up_is_left_out_alone_too(sqlite_database: SqliteDatabase) -> None:
+    """The one statement that waits for its turn, behind one that waits for a lock."""
+    store = await opened(sqlite_database.path)
+    with locked(sqlite_database.path):
+        stays, leaves = a_task(at=NOW), a_task()
+        staying = asyncio.ensure_future(store.insert(stays))
+        assert await store.live() == []
+        leaving = asyncio.ensure_future(store.insert(leaves))
+        assert await store.live() == []
+        leaving.cancel()
+        await asyncio.wait((leaving,))
+    await staying
+    await store.delete("nobody")  # behind it all that was under way is done
+    assert list(await store.live()) == [stays]
+    await store.close()
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_commit_that_breaks_off_leaves_no_transaction(sqlite_database: SqliteDatabase) -> None:
+    """None of it is kept, and the next ones are."""
+    store = await opened(sqlite_database.path)
+    assert store._writer is not None
+    before, behind = a_task(), [a_task(at=NOW), a_task(at=NOW + 1)]
+    broken = (store.insert(before), store._writer.run("no SQL at all"))
+    outcomes = await asyncio.gather(*broken, return_exceptions=True)
+    assert set(map(type, outcomes)) == {StoreUnavailable}
+    await asyncio.gather(*map(store.insert, behind))
+    assert list(await store.live()) == behind
+    await store.close()

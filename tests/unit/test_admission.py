@@ -237,3 +237,45 @@ async def test_the_line_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         await until(w, [tasks[1].id], State.RENDERING)
         assert max(read) == 1
         assert w.admission.waiting == 298
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_nobody_overtakes_the_line(tmp_path: Path) -> None:
+    """A place is free, and the store has not said yet whose it is: who comes now waits all the same."""
+    async with some_works(tmp_path, Dialect(looks=None), places=1) as w:
+        first, second = await create(w), await create(w)
+        count, asked, gate = w.store.users_in_line, asyncio.Event(), asyncio.Event()
+
+        async def late() -> Sequence[tuple[str, int]]:
+            asked.set()
+            await gate.wait()
+            return await count()
+
+        w.store.users_in_line = late  # type: ignore[method-assign]
+        w.clock.ahead_ms += 10_000
+        w.poller.start()
+        await w.service.cancel(ADA, first.id)
+        await asked.wait()
+        third = await create(w, BOB)
+        assert third.waits
+        gate.set()
+        await until(w, [second.id], State.RENDERING)
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_who_is_gone_at_its_turn_keeps_no_place(tmp_path: Path) -> None:
+    """Its document went between the call and the save of it: the next one goes."""
+    async with some_works(tmp_path, Dialect(looks=None), places=1) as w:
+        first, second, third = [await create(w) for _ in range(3)]
+        find = w.store.find
+
+        async def found(task_id: str) -> Task | None:
+            task = await find(task_id)
+            if task_id == second.id:
+                await w.store.delete(task_id)
+            return task
+
+        w.store.find = found  # type: ignore[method-assign]
+        w.poller.start()
+        await w.service.cancel(ADA, first.id)
+        await until(w, [third.id], State.RENDERING)

@@ -14,7 +14,10 @@ from sora_ws.store import StoreError, StoreFull, StoreUnavailable
 from sora_ws.submitting import UNKNOWN_SENDS_MAX
 from sora_ws.task import FailureCode, State, Task
 from tests.backends.jobs import Dialect
-from tests.unit.works import Fault, Works, some_works
+from tests.stores.test_sqlite_faults import small_disk
+from tests.unit.works import ADA, Fault, Works, some_works
+
+__all__ = ["small_disk"]
 
 GRACE_MS = 10_000
 HOUR_MS = 3_600_000
@@ -146,3 +149,62 @@ async def test_a_job_that_cannot_be_stopped_is_given_up(tmp_path: Path) -> None:
         w.provider.jobs.dialect.trouble = (503, "")
         await w.attendant.stop_job(task.job_id or "")
         assert sum(request.method == "DELETE" for request in w.provider.requests) == STOP_TRIES
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_video_without_room_leaves_room_to_all_else(small_disk: Path) -> None:
+    """It fills the disk that the database is on; while it waits, that room is free again."""
+    async with some_works(small_disk, Dialect(looks=0, content="endless")) as w:
+        task = await w.step(await w.accepted())
+        assert (task.state, task.watch.errors) == (State.ARCHIVING, 1)
+        assert await w.stored(task) == task
+        assert not w.media.partial(task.id).exists()
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_wish_for_time_is_no_missing_video(tmp_path: Path) -> None:
+    """A provider that answers looks, and asks for time where it is asked for the video."""
+    patience = Patience(archive_ms=GRACE_MS)
+    async with some_works(tmp_path, Dialect(looks=0, content="asks for time"), patience=patience) as w:
+        task = await w.step(await w.accepted())
+        assert w.limited.limiter.held_s > 0
+        assert (task.watch.errors, task.watch.no_content_since) == (1, None)
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_video_that_nobody_wants_any_more(tmp_path: Path) -> None:
+    """Its task was cancelled while it was fetched: nothing of it stays."""
+    async with some_works(tmp_path, Dialect(looks=0)) as w:
+        task = await w.accepted()
+        keep = w.media.keep
+
+        async def cancelled(name: str, source: Path) -> None:
+            w.media.keep = keep  # type: ignore[method-assign]
+            await w.service.cancel(ADA, task.id)
+            await keep(name, source)
+
+        w.media.keep = cancelled  # type: ignore[method-assign]
+        assert (await w.step(task)).state is State.CANCELLED
+        assert await w.media.holdings() == []
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_when_a_job_is_lost(tmp_path: Path) -> None:
+    """Unknown often enough, over long enough, and in a row."""
+    async with some_works(tmp_path, Dialect(looks=None)) as w:
+        task = await w.accepted()
+        jobs, w.provider.jobs.all = w.provider.jobs.all, {}
+        for _ in range(5):  # often, and in no time
+            task, _ = await w.attendant.advance(task)
+        assert (task.is_live, task.watch.missing) == (True, 5)
+        w.provider.jobs.all = jobs
+        w.clock.ahead_ms += 60_000
+        task, _ = await w.attendant.advance(task)
+        w.provider.jobs.all = {}
+        for _ in range(4):  # long ago, and not in a row
+            task, _ = await w.attendant.advance(task)
+        assert (task.is_live, task.watch.missing) == (True, 4)
+        w.clock.ahead_ms += 60_000
+        task, _ = await w.attendant.advance(task)
+        assert task.failure is not None
+        assert task.failure.code is FailureCode.PROVIDER_LOST_TASK

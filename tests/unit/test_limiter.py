@@ -178,3 +178,36 @@ def test_late_failures_do_not_open_it_further() -> None:
     assert scene.limiter.held_s == 4
     scene.limiter.failed(late[0], hold_s=100)
     assert scene.limiter.held_s == 100
+
+
+def test_a_later_wish_for_less_shortens_nothing() -> None:
+    """Of two that were under way, the longer time counts."""
+    scene = Scene()
+    calls = [scene.limiter.enter(Kind.LOOK) for _ in range(2)]
+    scene.limiter.failed(calls[0], hold_s=100)
+    scene.limiter.failed(calls[1], hold_s=1)
+    assert scene.limiter.held_s == 100
+
+
+def test_a_late_wish_opens_it_again() -> None:
+    """It left before the breaker opened and closed; behind the time that it asks for, one goes to see."""
+    scene = Scene()
+    late = scene.limiter.enter(Kind.LOOK)
+    scene.fail(FAILURES_MAX)
+    scene.now += scene.limiter.held_s
+    scene.answer()
+    scene.limiter.failed(late, hold_s=100)
+    scene.now += 100
+    assert scene.limiter.lets_one
+
+
+def test_checks_leave_one_by_one() -> None:
+    """Also where it is closed, and only creates wait for a good word."""
+    scene = Scene()
+    scene.fail()
+    scene.now += FIRST_S
+    assert scene.limiter.wants_check
+    check = scene.limiter.enter(Kind.CHECK)
+    assert not scene.limiter.wants_check
+    scene.limiter.leave(check)
+    assert scene.limiter.wants_check

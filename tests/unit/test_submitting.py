@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from sora_ws.attendant import Patience
+from sora_ws.provider.limiter import Kind
 from sora_ws.store import StoreUnavailable
 from sora_ws.submitting import LIST_TRIES_MAX, UNKNOWN_SENDS_MAX
 from sora_ws.task import FailureCode, State, Task
 from tests.backends.jobs import Dialect
-from tests.unit.works import Fault, Works, some_works
+from tests.unit.works import ADA, Fault, Works, some_works
 
 AT_ONCE = Patience(settle_ms=0)
 
@@ -190,6 +191,7 @@ async def test_a_list_in_trouble_is_waited_for(tmp_path: Path) -> None:
             await w.limited.look(job_id)  # so that the provider is known to answer
         task = await w.step(task)
         assert (task.watch.sent_at, task.watch.unknown_sends) == (None, 1)
+        assert task.watch.next_look_at > w.clock()
         assert w.attendant.possible_doubles == 1
 
 
@@ -204,3 +206,75 @@ async def test_a_list_that_comes_back_is_believed(tmp_path: Path) -> None:
         task = await until_decided(w, task)
         assert list(w.provider.jobs.all) == [task.job_id]
         assert creates(w) == 1
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_provider_that_asks_for_time_is_no_list_in_trouble(tmp_path: Path) -> None:
+    """However long it does: the job is looked for behind that, and no second one made."""
+    async with some_works(tmp_path, Dialect(looks=None, creates="reset"), patience=AT_ONCE) as w:
+        task, _ = await w.attendant.advance(await w.insert())
+        call = w.limited.limiter.enter(Kind.LOOK)
+        w.limited.limiter.failed(call, hold_s=3_600)
+        for _ in range(2 * LIST_TRIES_MAX):
+            task = await w.step(task)
+        assert (task.watch.looks, lists(w)) == (0, 0)
+        assert (creates(w), w.attendant.possible_doubles) == (1, 0)
+        assert task.watch.sent_at is not None
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_create_that_is_answered_by_a_wish_for_time(tmp_path: Path) -> None:
+    """Nobody knows what came of it, and all the same nothing leaves before that time."""
+    async with some_works(tmp_path, Dialect(creates="asks for time")) as w:
+        await w.attendant.advance(await w.insert())
+        assert w.limited.limiter.held_s > 0
+        assert not w.limited.limiter.lets_look
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_row_from_before_the_create(tmp_path: Path) -> None:
+    """It says of an earlier one that nobody knows its outcome; the newer state counts."""
+    async with some_works(tmp_path, Dialect(looks=None), patience=AT_ONCE) as w:
+        task = await w.insert()
+        old = replace(task, watch=replace(task.watch, sent_at=w.clock() - 60_000))
+        again = replace(task, watch=replace(task.watch, next_look_at=w.clock() + 60_000))
+        await w.store.save(again, over_seq=task.seq)
+        after, _ = await w.attendant.advance(old)
+        assert after == again == await w.stored(task)
+        assert (creates(w), lists(w)) == (0, 0)
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_clock_that_was_set_back_behind_a_create(tmp_path: Path) -> None:
+    """Its job seems as much older; it is looked for at once, and adopted."""
+    async with some_works(tmp_path, Dialect(looks=None, creates="reset")) as w:
+        w.clock.ahead_ms += 3_600_000
+        task, _ = await w.attendant.advance(await w.insert())
+        w.clock.ahead_ms = 0
+        task, _ = await w.attendant.advance(task)
+        assert list(w.provider.jobs.all) == [task.job_id]
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_behind_such_a_clock_nothing_is_certain(tmp_path: Path) -> None:
+    """A list without the job is no proof: what is sent again may be a double."""
+    async with some_works(tmp_path, Dialect(looks=None, creates="lost")) as w:
+        w.clock.ahead_ms += 3_600_000
+        task, _ = await w.attendant.advance(await w.insert())
+        w.clock.ahead_ms = 0
+        task, _ = await w.attendant.advance(task)
+        assert (task.watch.unknown_sends, w.attendant.possible_doubles) == (1, 1)
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_job_that_nobody_wants_any_more_is_stopped(tmp_path: Path) -> None:
+    """Its task was cancelled while the create was under way."""
+    async with some_works(tmp_path, Dialect(creates="held")) as w:
+        task = await w.insert()
+        submitting = asyncio.ensure_future(w.attendant.advance(task))
+        await w.provider.create_is_held.wait()
+        await w.service.cancel(ADA, task.id)
+        w.provider.let_creates_go.set()
+        after, _ = await submitting
+        assert after.state is State.CANCELLED
+        assert w.provider.jobs.all == {}
