@@ -15,7 +15,7 @@ from sora_ws.store.sqlite import SqliteStore
 from sora_ws.store.sqlite_lines import Writer
 from sora_ws.task import Idempotency
 from tests.stores.conftest import SqliteDatabase
-from tests.stores.tasks import NOW, a_task, rendering
+from tests.stores.tasks import NOW, a_task, failed, rendering
 from tests.stores.test_sqlite_faults import IMPATIENT, a_long_task, faults_of, locked, small_disk
 
 __all__ = ["small_disk"]
@@ -33,6 +33,7 @@ def assert_at_rest(store: SqliteStore) -> None:
     """Nothing waits, and nothing goes round and round."""
     assert store._writer is not None
     assert store._writer._committing is None
+    assert store._writer._gathering is None
     assert not store._writer._waiting
 
 
@@ -59,6 +60,25 @@ async def test_a_crowd_is_committed_together(sqlite_database: SqliteDatabase, co
     await asyncio.gather(*map(store.insert, tasks))
     assert list(await store.live()) == tasks
     assert commits == [CROWD]
+    assert_at_rest(store)
+    await store.close()
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_step_on_the_way_waits_for_company(
+    sqlite_database: SqliteDatabase, commits: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until somebody comes who can't wait, as a new task or an end; then all are committed together."""
+    store = await opened(sqlite_database.path)
+    tasks = [a_task(at=NOW + number) for number in range(3)]
+    await asyncio.gather(*map(store.insert, tasks))
+    monkeypatch.setattr("sora_ws.store.sqlite_lines.GATHER_S", 3_600.0)
+    steps = [asyncio.ensure_future(store.save(rendering(task), task.seq)) for task in tasks[:2]]
+    assert await store.live() == tasks
+    await store.save(failed(tasks[2]), tasks[2].seq)
+    await asyncio.gather(*steps)
+    assert list(await store.live()) == [rendering(task) for task in tasks[:2]]
+    assert commits == [3, 3]
     assert_at_rest(store)
     await store.close()
 
