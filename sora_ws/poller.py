@@ -168,12 +168,12 @@ class Poller:
         """Take the tasks that come due before the store is asked again."""
         now = self._now()
         self._let_go.clear()
-        # What is in hand is due in the store as well, and must not hide the rest.
-        limit = BATCH + len(self._in_hand)
         ask_again_in = ASK_EVERY_MS
         try:
-            due = await self._store.due(until=now + LOOK_AHEAD_MS, limit=limit)
-            if len(due) == limit:
+            # What is in hand is due in the store as well. Left out there: at 333 looks a second each task
+            # was read 2.6 times, at 8 µs.
+            due = await self._store.due(now + LOOK_AHEAD_MS, BATCH, but_not=self._in_hand)
+            if len(due) == BATCH:
                 ask_again_in = 0  # there are more, and they come as soon as these are taken
             for task in due:
                 if task.id not in self._let_go:  # else it may be older than what was done since

@@ -137,8 +137,8 @@ class TaskStore(Protocol):
         """How many have not ended, by their state; without the states that no task is in."""
         ...
 
-    async def due(self, until: int, limit: int) -> Sequence[Task]:
-        """Live tasks with `next_look_at` <= `until`, the longest due first."""
+    async def due(self, until: int, limit: int, *, but_not: Collection[str] = ()) -> Sequence[Task]:
+        """Live tasks with `next_look_at` <= `until`, the longest due first; none of these ids."""
         ...
 
     async def bring_forward(self, now: int) -> int:

@@ -197,8 +197,8 @@ class MongoStore:
             found = await database.tasks.aggregate(groups).to_list(None)
         return {State(group["_id"]): int(group["count"]) for group in found}
 
-    async def due(self, until: int, limit: int) -> Sequence[Task]:
-        wanted = {"live": True, "watch.nextLookAt": {"$lte": until}}
+    async def due(self, until: int, limit: int, *, but_not: Collection[str] = ()) -> Sequence[Task]:
+        wanted = {"live": True, "watch.nextLookAt": {"$lte": until}, "_id": {"$nin": [*but_not]}}
         return await self._tasks(wanted, LONGEST_DUE_FIRST, limit)
 
     async def bring_forward(self, now: int) -> int:

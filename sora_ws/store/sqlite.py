@@ -197,9 +197,14 @@ class SqliteStore:
         [row] = await self._read(f"SELECT {counts} FROM tasks WHERE live = 1")  # noqa: S608 no GROUP BY sorts
         return {state: count for state, count in zip(LIVE, row, strict=True) if count}
 
-    async def due(self, until: int, limit: int) -> Sequence[Task]:
+    async def due(self, until: int, limit: int, *, but_not: Collection[str] = ()) -> Sequence[Task]:
+        # One text however many they are, so that the statement is prepared once.
+        others = "id NOT IN (SELECT value FROM json_each(?))"
         return await self._tasks(
-            "WHERE live = 1 AND next_look_at <= ? ORDER BY next_look_at, id LIMIT ?", until, limit
+            f"WHERE live = 1 AND next_look_at <= ? AND {others} ORDER BY next_look_at, id LIMIT ?",
+            until,
+            msgspec.json.encode([*but_not]).decode(),
+            limit,
         )
 
     async def bring_forward(self, now: int) -> int:

@@ -180,6 +180,16 @@ async def test_due_tasks_come_by_how_long_they_are_due(store: Store) -> None:
 
 
 @pytest.mark.gen_test
+async def test_due_tasks_come_without_those_in_hand(store: Store) -> None:
+    """They take no room from the others, also where they are many, or where none of them is stored."""
+    tasks = [a_task(due=NOW + n) for n in range(6)]
+    await insert_shuffled(store, tasks)
+    in_hand = {task.id for task in tasks[::2]} | {f"video_{number}" for number in range(2_000)}
+    assert await store.due(NOW + 9, 2, but_not=in_hand) == tasks[1:4:2]
+    assert await store.due(NOW + 9, 9, but_not=[task.id for task in tasks]) == []
+
+
+@pytest.mark.gen_test
 async def test_no_room_means_no_due_tasks(store: Store) -> None:
     """A limit of nothing gives nothing."""
     await store.insert(a_task(due=NOW))

@@ -64,6 +64,7 @@ QUERIES: dict[str, tuple[Callable[[Store], Awaitable[Any]], set[str]]] = {
     "count_live of a user": (lambda store: store.count_live("ann"), {"live_tasks_of_user"}),
     "count_by_state": (lambda store: store.count_by_state(), {"live_tasks", "due_tasks"}),
     "due": (lambda store: store.due(NOW + 5, 64), {"due_tasks"}),
+    "due of the others": (lambda store: store.due(NOW + 5, 64, but_not=["a", "b"]), {"due_tasks"}),
     "bring_forward": (lambda store: store.bring_forward(NOW + 9), {"due_tasks"}),
     "find": (lambda store: store.find("video_5"), PRIMARY_KEYS),
     "find_by_key": (lambda store: store.find_by_key("ann", "key"), {"tasks_by_key"}),

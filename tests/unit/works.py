@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,10 +68,10 @@ class FaultyStore(SqliteStore):
         if fault is not None:
             raise fault.error
 
-    async def due(self, until: int, limit: int) -> Sequence[Task]:
+    async def due(self, until: int, limit: int, *, but_not: Collection[str] = ()) -> Sequence[Task]:
         if self.before_due is not None:
             await self.before_due()
-        tasks = await super().due(until, limit)
+        tasks = await super().due(until, limit, but_not=but_not)
         if self.after_due is not None:
             await self.after_due()
         return tasks
