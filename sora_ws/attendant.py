@@ -144,18 +144,20 @@ class Attendant:
         def change(task: Task, now: int) -> Task:
             after = task.observe(self._rhythm.supplement(seen, task, now), now)
             moved = after.state is not task.state
+            looks = 0 if moved else task.watch.looks + 1
+            wait = self._rhythm.wait(after, now, seen.look_after_ms, looks=looks)
             watch = replace(
                 task.watch,
-                looks=0 if moved else task.watch.looks + 1,
+                next_look_at=now + wait,
+                planned_at=now,
+                looks=looks,
                 looked_at=now,
                 errors=task.watch.errors if after.state is State.ARCHIVING else 0,
                 missing=0,
                 missing_since=None,
                 no_content_since=_resumed(task.watch, now),
             )
-            after = replace(after, watch=watch)
-            wait = self._rhythm.wait(after, now, seen.look_after_ms)
-            return replace(after, watch=watch.look_after(wait, now))
+            return replace(after, watch=watch)
 
         before, task = task, await self._writer.change_live(task, change)
         if task.state is not State.ARCHIVING or seen.event is not Event.FINISHED:

@@ -31,15 +31,16 @@ class Rhythm:
     experience: Experience = field(default_factory=Experience, compare=False)
     look_price: float = LOOK_PRICE
 
-    def wait(self, task: Task, now: int, asked_ms: int | None = None) -> int:
+    def wait(self, task: Task, now: int, asked_ms: int | None = None, *, looks: int = 0) -> int:
         """How long after a look that worked the next one is due.
 
+        `looks` is how many there were, with it, since the state last changed.
         `asked_ms` is how long the provider asked to be left alone; it is kept between our two
         bounds. After an hour without a change the wait is longer than `max_ms`.
         """
         if now - task.seq >= CALM_AFTER_MS:
             return max(CALM_WAIT_MS, self.max_ms)
-        wait = self._wait_by_experience(task, now)
+        wait = self._wait_by_experience(task, now, looks)
         told = _told_remaining(task, now)
         if told is not None:
             # Neither is trusted by more than a factor of two: many progresses tell no time.
@@ -94,10 +95,10 @@ class Rhythm:
     def _known(self, task: Task) -> Durations:
         return self.experience.of(task.order) or USUAL
 
-    def _wait_by_experience(self, task: Task, now: int) -> int:
+    def _wait_by_experience(self, task: Task, now: int, looks: int) -> int:
         known = self.experience.of(task.order)
         if known is None or task.accepted_at is None or task.state is State.ARCHIVING:
-            return _grown(self.min_ms, 1.5, task.watch.looks)
+            return _grown(self.min_ms, 1.5, looks)
         return known.wait(now - task.accepted_at, self.look_price * self.max_ms, self.min_ms, self.max_ms)
 
 

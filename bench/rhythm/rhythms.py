@@ -91,9 +91,9 @@ class _Ours:
         if age:
             seen = Observation(Event.STARTED, progress=self._progress(age))
             task = task.observe(self._rhythm.supplement(seen, task, now), now)
-        watch = replace(task.watch, looks=task.watch.looks + bool(age), looked_at=now)
-        self._task = replace(task, watch=watch)
-        return self._rhythm.wait(self._task, now) / 1000
+        looks = task.watch.looks + bool(age)
+        self._task = replace(task, watch=replace(task.watch, looks=looks, looked_at=now))
+        return self._rhythm.wait(self._task, now, looks=looks) / 1000
 
     def remaining(self, age: float) -> float | None:
         return self._rhythm.remaining_s(self._task, _at(age))

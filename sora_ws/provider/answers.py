@@ -184,7 +184,7 @@ def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
 
 def look_after_ms(headers: Mapping[str, str]) -> int | None:
     """How long to leave a healthy job alone, in ms, where the provider says it."""
-    advice = _largest(_scaled(headers.get(name), 0.001) for name in POLL_ADVICE)
+    advice = _largest(_scaled(headers[name], 0.001) for name in POLL_ADVICE if name in headers)
     return None if advice is None else round(advice * 1000)
 
 

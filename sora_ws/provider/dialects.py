@@ -262,7 +262,7 @@ def urls_of(job: JsonObject, base_url: str) -> Iterator[str]:
     """Where the video may be had, whole and each once; relative ones are the base URL's."""
     found: set[str] = set()
     for place in URL_PLACES:
-        url = _url(_at(job, place), base_url)
+        url = _url(_at(job, place), base_url) if place[0] in job else None
         if url is not None and url not in found:
             found.add(url)
             yield url

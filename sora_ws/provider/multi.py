@@ -31,7 +31,7 @@ class Transfers:
         self._places = asyncio.Semaphore(at_once)
         self._idle: list[pycurl.Curl] = []
         self._ends: dict[pycurl.Curl, asyncio.Future[None]] = {}
-        self._watched: set[int] = set()
+        self._watched: dict[int, int] = {}
         self._timer: asyncio.Handle | None = None
         self._is_closed = False
         self._multi = pycurl.CurlMulti()
@@ -70,7 +70,7 @@ class Transfers:
         self._multi.close()
         self._set_timer(-1)
         for fd in list(self._watched):
-            self._unwatch(fd)
+            self._watch(pycurl.POLL_REMOVE, fd, None, None)
 
     def _end(self, curl: pycurl.Curl) -> asyncio.Future[None]:
         end = self._ends[curl] = self._loop.create_future()
@@ -78,21 +78,22 @@ class Transfers:
         return end
 
     def _watch(self, event: int, fd: int, _multi: object, _data: object) -> None:
-        """What libcurl wants to hear of a socket."""
-        self._unwatch(fd)
+        """What libcurl wants to hear of a socket, from now on.
+
+        Told anew each time: it may have closed one without a word, whose number another has now.
+        """
+        was = self._watched.pop(fd, 0)
+        if was & pycurl.POLL_IN:
+            self._loop.remove_reader(fd)
+        if was & pycurl.POLL_OUT:
+            self._loop.remove_writer(fd)
         if event == pycurl.POLL_REMOVE:
             return
-        self._watched.add(fd)
+        self._watched[fd] = event
         if event & pycurl.POLL_IN:
             self._loop.add_reader(fd, self._go_on, fd, pycurl.CSELECT_IN)
         if event & pycurl.POLL_OUT:
             self._loop.add_writer(fd, self._go_on, fd, pycurl.CSELECT_OUT)
-
-    def _unwatch(self, fd: int) -> None:
-        if fd in self._watched:
-            self._watched.discard(fd)
-            self._loop.remove_reader(fd)
-            self._loop.remove_writer(fd)
 
     def _set_timer(self, wait_ms: int) -> None:
         if self._timer is not None:

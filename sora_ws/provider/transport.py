@@ -25,6 +25,7 @@ ANSWER_BYTES_MAX: Final = 32 * 1024 * 1024  # a job may hold a short video as a 
 CONNECT_TIMEOUT_MS: Final = 10_000
 STALL_BYTES_PER_S: Final = 1024
 ORIGINS_KEPT: Final = 64
+ADDRESSES_KEPT: Final = 256
 CHUNK_BYTES: Final = 128 * 1024
 USER_AGENT: Final = f"sora-ws/{__version__}"
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -65,7 +66,7 @@ class Contact:
 
     def made(self, remote_ip: str, _local_ip: str, _port: int, _local_port: int) -> int:
         """The connection stands, TLS included, and nothing was sent yet (CURLOPT_PREREQFUNCTION)."""
-        self.is_inside = not self.is_proxied and not is_public(ip_address(remote_ip))
+        self.is_inside = not self.is_proxied and not _is_public(remote_ip)
         if self.is_inside and not self.may_go_inside:
             return int(pycurl.PREREQFUNC_ABORT)
         self.is_made = True
@@ -205,6 +206,11 @@ def _proxy(scheme: str, netloc: str, host: str) -> str:
         return ""
     proxies = getproxies()
     return proxies.get(scheme) or proxies.get("all") or ""
+
+
+@lru_cache(ADDRESSES_KEPT)  # else 3 µs a look, as it is asked for a kept connection too
+def _is_public(ip: str) -> bool:
+    return is_public(ip_address(ip))
 
 
 def _is_loopback(host: str) -> bool:

@@ -39,9 +39,10 @@ def task_to_document(task: Task) -> Document:
     # SQLite's JSON functions end a text at a NUL, so two such names would be taken for one.
     if "\0" in f"{task.user_id}{task.team}{key}":
         raise ValueError("a user, team or idempotency key can't hold a NUL")
-    document = _document(task) | {"status": task.status.value, "live": task.is_live, "format": FORMAT}
+    document = _document(task)
     del document["queuePosition"]
-    return document | {"place": _place(task)}
+    document.update(status=task.status.value, live=task.is_live, format=FORMAT, place=_place(task))
+    return document
 
 
 def task_from_document(document: Mapping[str, Any]) -> Task:

@@ -46,7 +46,7 @@ def test_a_healthy_task_is_looked_at_between_the_two_settings(
 
 def test_while_nothing_is_known_the_wait_grows_by_half() -> None:
     """From the shortest to the longest."""
-    waits = [RHYTHM.wait(queued(looks), NOW) for looks in range(8)]
+    waits = [RHYTHM.wait(queued(looks), NOW, looks=looks) for looks in range(8)]
     assert waits == [2_000, 3_000, 4_500, 6_750, 10_125, 15_187, 22_781, 30_000]
 
 
@@ -61,7 +61,7 @@ def test_the_providers_wish_is_a_lower_bound() -> None:
     """`openai-poll-after-ms`, within our own two."""
     assert RHYTHM.wait(queued(0), NOW, asked_ms=7_000) == 7_000
     assert RHYTHM.wait(queued(0), NOW, asked_ms=100_000) == 30_000
-    assert RHYTHM.wait(queued(3), NOW, asked_ms=100) == 6_750
+    assert RHYTHM.wait(queued(3), NOW, asked_ms=100, looks=3) == 6_750
 
 
 def test_after_an_hour_without_change_it_is_calm() -> None:
