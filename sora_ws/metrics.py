@@ -144,6 +144,7 @@ class Metrics:
         self._registry.register(self._readings)
         ProcessCollector(registry=self._registry)
         self._provider_calls = self.counter(PROVIDER_CALLS)
+        self._calls: dict[tuple[str, str], Counter] = {}  # `labels` takes a lock, and most of a count's time
         self._store_seconds = self.histogram(STORE_SECONDS, STORE_BUCKETS_S)
         self._store_failures = self.counter(STORE_FAILURES)
         self._lag = _LoopLag(self.histogram(LOOP_LAG, LAG_BUCKETS_S))
@@ -162,7 +163,10 @@ class Metrics:
 
     def count_call(self, call: str, outcome: str) -> None:
         """A call to the provider is over."""
-        self._provider_calls.labels(call, outcome).inc()
+        counter = self._calls.get((call, outcome))
+        if counter is None:
+            counter = self._calls[call, outcome] = self._provider_calls.labels(call, outcome)
+        counter.inc()
 
     def time_store(self, store: Store) -> None:
         """Measure the store's calls from now on."""

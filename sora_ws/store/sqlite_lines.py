@@ -111,8 +111,10 @@ class Writer(Line):
         # A timer alone is half of what asyncio.timeout takes, in the busiest call of all.
         deadline = loop.call_later(self._deadline, _give_up, statement.outcome)
         try:
+            return await statement.outcome
+        except (TimeoutError, OverflowError, sqlite3.Error):
             with driver_errors():
-                return await statement.outcome
+                raise
         finally:
             deadline.cancel()
 
