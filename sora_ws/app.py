@@ -31,7 +31,6 @@ DOOR_WAIT_S: Final = 2.0
 CLOSE_S: Final = 1.5  # for what a stop has to do besides taking leave
 LET_GO_S: Final = 0.25
 HEADER_BYTES_MAX: Final = 16_384
-IDLE_S: Final = 75.0
 
 
 class App:
@@ -71,7 +70,6 @@ class App:
         )
         self._server = HTTPServer(
             application(waiting_routes(self.settings), self._requests),
-            idle_connection_timeout=IDLE_S,
             max_header_size=HEADER_BYTES_MAX,
         )
         acceptor = Acceptor(self._server, sockets)

@@ -19,6 +19,7 @@ from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
 from websockets.sync.client import connect
 
+from sora_ws import accepting
 from sora_ws.accepting import AT_ONCE, Acceptor
 from tests.conftest import StartServer
 from tests.server import Server
@@ -42,6 +43,14 @@ class Counting(HTTPServer):
 class Hello(RequestHandler):
     def get(self) -> None:
         self.write("hello")
+
+
+class Slow(RequestHandler):
+    """Takes longer than a head may."""
+
+    async def get(self) -> None:
+        await asyncio.sleep(3 * accepting.IDLE_S)
+        self.write("slow")
 
 
 @pytest.fixture
@@ -93,6 +102,28 @@ async def test_after_the_stop_nobody_comes_in(listening: socket.socket) -> None:
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(address)
         assert (await answer_of(client)).endswith(b"hello")
+    await server.close_all_connections()
+
+
+@pytest.mark.parametrize("begun", [b"", REQUEST[:-2]])
+@pytest.mark.gen_test(timeout=30)
+async def test_who_sends_no_head_is_dropped(
+    listening: socket.socket, monkeypatch: pytest.MonkeyPatch, begun: bytes
+) -> None:
+    """Nothing or a part of one, as the first or as a later one; a request that takes long is answered."""
+    monkeypatch.setattr(accepting, "IDLE_S", 0.1)
+    server = Counting(Application([("/", Slow)]))
+    acceptor = Acceptor(server, [listening])
+    acceptor.start()
+    loop = asyncio.get_running_loop()
+    for served in range(2):
+        with socket.create_connection(listening.getsockname()) as client:
+            client.setblocking(False)
+            for _ in range(served):
+                assert (await answer_of(client)).endswith(b"slow")
+            await loop.sock_sendall(client, begun)
+            assert await asyncio.wait_for(loop.sock_recv(client, 4096), GUARD_S) == b""
+    acceptor.stop()
     await server.close_all_connections()
 
 
