@@ -191,8 +191,8 @@ class Commands:
 
     def _listen_to_task(self, connection: Connection, id_: MessageId | None, task: Task) -> None:
         self._hub.subscribe(connection, task_topic(task.id))
-        self._lines.send(connection, "subscribeSuccess", TaskSubscription(task.id, True), id_)
-        self._hub.show(connection, [task])
+        reply = self._lines.reply("subscribeSuccess", TaskSubscription(task.id, True), id_)
+        self._hub.show(connection, [task], behind=reply)
 
     def _unsubscribe_task(self, connection: Connection, id_: MessageId | None, payload: Raw) -> None:
         video_id = read_payload(TaskTopic, payload).video_id
@@ -211,8 +211,8 @@ class Commands:
         if not connection.is_open:
             return
         self._hub.subscribe(connection, topic)
-        self._lines.send(connection, "subscribeSuccess", RoomSubscription(room, True), id_)
-        self._hub.show(connection, tasks)
+        reply = self._lines.reply("subscribeSuccess", RoomSubscription(room, True), id_)
+        self._hub.show(connection, tasks, behind=reply)
 
     def _unsubscribe_room(self, connection: Connection, id_: MessageId | None, payload: Raw) -> None:
         room = read_payload(RoomTopic, payload).room

@@ -73,11 +73,12 @@ def batch_frame(pushes: Sequence[Push], kind: int) -> bytes:
 
 
 class Delivery:
-    """The same pushes for many readers: joined once for each kind of them."""
+    """The same pushes for many readers, behind the same frame: joined once for each kind of them."""
 
-    __slots__ = ("_ended", "_joined", "pushes", "readers")
+    __slots__ = ("_behind", "_ended", "_joined", "pushes", "readers")
 
-    def __init__(self, pushes: Sequence[Push], readers: Set[Connection]) -> None:
+    def __init__(self, pushes: Sequence[Push], readers: Set[Connection], behind: bytes = b"") -> None:
+        self._behind = behind
         self.pushes = pushes
         self.readers = readers
         self._ended = {push.task_id for push in pushes if push.is_last}
@@ -120,11 +121,13 @@ class Delivery:
             made = batch_frame(self.pushes, kind)
         else:
             made = b"".join(push.frame(kind) for push in self.pushes)
-        self._joined[kind] = made
+        self._joined[kind] = made = self._behind + made
         return made
 
     def _owe(self, connection: Connection) -> None:
         """Each push under its task's id, so that newer ones take their places."""
+        if self._behind and connection.is_open:
+            connection.owe(self._behind)
         for push in self.pushes:
             if connection.is_open:
                 connection.owe(push.frame(connection.kind), push.task_id)

@@ -147,8 +147,8 @@ class Hub:
         """Tell the state to all who listen, unless they know one as new."""
         self._tell(task)
 
-    def show(self, connection: Connection, tasks: Sequence[Task]) -> None:
-        """The tasks' current states to one connection, behind its `subscribeSuccess`.
+    def show(self, connection: Connection, tasks: Sequence[Task], behind: bytes = b"") -> None:
+        """The tasks' current states to one connection, in one write with what they come behind.
 
         One may have been read that is saved and not published yet. Then it is news for the others
         too: when its writer comes to publish it, it will be none.
@@ -162,8 +162,10 @@ class Hub:
         if tasks:
             now = self._now()
             pushes = [Push(task, self._presenter, now) for task in tasks]
-            Delivery(pushes, {connection}).to([connection])
+            Delivery(pushes, {connection}, behind).to([connection])
             self.pushes_sent += len(pushes)
+        elif behind:
+            connection.send(behind)
 
     def _tell(self, task: Task, but: Connection | None = None) -> None:
         for name in topics_of(task):

@@ -230,6 +230,11 @@ class Lines:
         self._replies_sent += 1
         connection.send_text(encode(type_, payload, self._clock(), id_))
 
+    def reply(self, type_: str, payload: Message, id_: MessageId | None = None) -> bytes:
+        """The frame of one, for who sends it together with others."""
+        self._replies_sent += 1
+        return frames.frame(Opcode.TEXT, encode(type_, payload, self._clock(), id_))
+
     # --- what happens to them by time ---
 
     def _wait(self, line: Connection) -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sora_ws.push import frames
 from sora_ws.push.connection import BATCHES
 from sora_ws.push.hub import Hub, task_topic, team_topic, user_topic
 from sora_ws.task import Event, Failure, FailureCode, Observation, Order, Task
@@ -158,6 +159,30 @@ async def test_who_comes_in_the_tick_of_a_change_is_told_once() -> None:
     hub.show(connection, [task])
     await flushed()
     assert len(wire.messages()) == 1
+
+
+@pytest.mark.gen_test
+async def test_what_a_state_comes_behind_is_in_the_same_write() -> None:
+    """Also where there is no state; of a full socket it waits first, and is not replaced with the state."""
+    hub, task = new_hub(), running(10)
+    reply = frames.frame(frames.Opcode.TEXT, b'{"type": "subscribeSuccess"}')
+    for tasks in ([task, running(20)], [task], []):
+        connection, wire, _ = open_line()
+        hub.show(connection, tasks, behind=reply)
+        assert wire.writes == 1
+        types = [message["type"] for message in wire.messages()]
+        assert types == ["subscribeSuccess", *["taskProgress"] * len(tasks)]
+    wire.stalls = True
+    hub.subscribe(connection, task_topic(task.id))
+    connection.send(reply)
+    hub.show(connection, [task], behind=reply)
+    hub.publish(further(task, 50))
+    await flushed()
+    wire.stalls = False
+    connection.writable()
+    told = wire.messages()
+    assert [message["type"] for message in told] == ["subscribeSuccess", "subscribeSuccess", "taskProgress"]
+    assert told[-1]["payload"]["progress"] == 50
 
 
 @pytest.mark.gen_test
