@@ -55,7 +55,7 @@ async def bare_sockets(
 
 
 async def hands_over(application: Application) -> bool:
-    """A handshake with a ping in the same bytes: is it answered, and by nothing of Tornado's?"""
+    """A handshake with a ping in the same bytes, and one behind: are all answered, and not by Tornado?"""
     ours, theirs = socket.socketpair()
     stream, client = IOStream(ours), IOStream(theirs)
     tornados = weakref.ref(stream)
@@ -65,10 +65,12 @@ async def hands_over(application: Application) -> bool:
         async with asyncio.timeout(TIMEOUT_S):
             await client.write(HANDSHAKE + PING)
             head = await client.read_until(b"\r\n\r\n")
-            answer = await client.read_bytes(len(PONG))
+            first = await client.read_bytes(len(PONG))
+            await client.write(PING)
+            second = await client.read_bytes(len(PONG))
     except (StreamClosedError, TimeoutError) as error:
         log.warning("the handover of sockets does not work: %s", error or "no answer")
         return False
     finally:
         client.close()
-    return head.startswith(b"HTTP/1.1 101") and answer == PONG and tornados() is None
+    return head.startswith(b"HTTP/1.1 101") and first == second == PONG and tornados() is None

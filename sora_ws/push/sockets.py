@@ -11,11 +11,11 @@ import select
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from typing import Final
+from typing import Final, cast
 
 from msgspec import Struct
 from tornado.ioloop import IOLoop
-from tornado.iostream import IOStream
+from tornado.iostream import IOStream, StreamClosedError
 
 from sora_ws.push.connection import Connection, Data
 from sora_ws.push.stream import is_readable
@@ -56,12 +56,6 @@ class SocketTransport(Struct, gc=False, eq=False):
         self._sockets.drop(self)
         self.connection = None
 
-    def serve(self, connection: Connection, data: bytes) -> None:
-        """Feed the connection from now on; `data` is what has come already."""
-        self.connection = connection
-        if data:
-            self._bring(data)
-
     def on_events(self, events: int) -> None:
         """What epoll has to say."""
         connection = self.connection
@@ -85,12 +79,13 @@ class SocketTransport(Struct, gc=False, eq=False):
         except OSError:
             data = b""
         if data:
-            self._bring(data)
+            self.bring(data)
         else:
             connection.abort()
 
-    def _bring(self, data: bytes) -> None:
-        if self.connection is not None:
+    def bring(self, data: bytes) -> None:
+        """Feed the connection what has come, if anything has."""
+        if data and self.connection is not None:
             handling = self.connection.receive(data)
             if handling is not None:
                 self._watch(self._mask & ~select.EPOLLIN)
@@ -121,12 +116,13 @@ class Sockets:
         self._loop = IOLoop.current()
         self._loop.add_handler(self._epoll.fileno(), self._on_ready, IOLoop.READ)
 
-    def take(self, stream: IOStream) -> SocketTransport:
-        """The socket out of Tornado's hands, whose stream then has none; it must have written all."""
+    def take(self, stream: IOStream) -> tuple[SocketTransport, bytes]:
+        """The socket out of Tornado's hands, whose stream must have written all, and what it read ahead."""
         stream.io_loop.remove_handler(stream.socket)
-        sock = socket.socket(fileno=stream.socket.detach())
+        family = stream.socket.family  # told, it need not be asked of the kernel
+        sock = socket.socket(family, socket.SOCK_STREAM, 0, fileno=stream.socket.detach())
         stream.close()
-        return self.adopt(sock)
+        return self.adopt(sock), _read_ahead(stream)
 
     def adopt(self, sock: socket.socket) -> SocketTransport:
         """Take over a connected socket that nobody else has any more."""
@@ -175,3 +171,12 @@ class Sockets:
             transport = self._by_fd[ready]
             if transport is not None:
                 transport.on_events(what)
+
+
+def _read_ahead(stream: IOStream) -> bytes:
+    """What a closed stream holds that nobody has read: nothing is asked of its socket any more."""
+    try:
+        reading = cast("asyncio.Future[bytes]", stream.read_bytes(CHUNK_BYTES, partial=True))
+    except StreamClosedError:
+        return b""
+    return reading.result()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Sequence, Set
 from typing import TYPE_CHECKING, Final
 
-from tornado.iostream import IOStream
+from tornado.iostream import IOStream, SSLIOStream
 
 from sora_ws.push.connection import Connection
 from sora_ws.push.frames import Opcode
@@ -93,6 +93,6 @@ class EventStreams:
             await transport.read(events)
 
     def _transport(self, stream: IOStream) -> StreamTransport | SocketTransport:
-        if self._sockets is None or type(stream) is not IOStream or stream.closed() or stream.writing():
+        if self._sockets is None or isinstance(stream, SSLIOStream) or stream.closed() or stream.writing():
             return StreamTransport(stream)
-        return self._sockets.take(stream)
+        return self._sockets.take(stream)[0]
