@@ -11,6 +11,9 @@ need_pip = $(1) -m pip --version >/dev/null 2>&1 || \
 need_root = test "$$(id -u)" = 0 || \
   { echo "make $@ changes $(INSTALLED) and /etc: run it as root" >&2; exit 1; }
 
+# Tests wait more than they compute, so two files run at a time.
+PYTEST_ARGS ?= --numprocesses=2 --dist=loadfile
+
 SYSTEM_PYTHON := /usr/bin/python3
 INSTALLED     := /opt/sora-ws
 UNIT          := /etc/systemd/system/sora-ws.service

@@ -25,6 +25,7 @@ TEST = [
     "pytest>=8.3,<10",  # pytest-tornado 0.8 takes no 10
     "pytest-tornado>=0.8.1",
     "pytest-timeout>=2.3",  # a test that hangs fails, with every thread's stack
+    "pytest-xdist>=3.6",  # its workers run tests in the main thread
     "setuptools>=70,<82",  # pytest-tornado imports pkg_resources, which 82 no longer has
     "hypothesis>=6.100",
     "websockets>=13.0",  # a WebSocket client that is not ours

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from sora_ws.settings import Settings, setting_name
+from tests.locks import among_others
 from tests.server import Server
 
 for name in map(setting_name, fields(Settings)):
@@ -19,6 +20,13 @@ for name in map(setting_name, fields(Settings)):
 pytest_plugins = ["tests.backends.fixtures"]
 
 StartServer = Callable[..., Server]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """A test that is marked as `alone` runs beside no other; to wait for that is none of its time."""
+    with among_others(alone=item.get_closest_marker("alone") is not None):
+        return (yield)
 
 
 @pytest.fixture

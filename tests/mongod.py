@@ -8,11 +8,9 @@ installed. A conftest gets the fixtures by importing them from here.
 from __future__ import annotations
 
 import collections
-import fcntl
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,9 +24,10 @@ from typing import Any, Final
 import pymongo
 import pytest
 
+from tests.locks import CACHE, locked
+from tests.ports import free_port
 from tests.services import missing
 
-CACHE: Final = Path(__file__).parent.parent / ".cache"
 HOME: Final = CACHE / "mongod"
 REPLICA_SET: Final = "rs0"
 ELECTION_MS: Final = 2_000  # instead of ten seconds
@@ -57,7 +56,7 @@ class Mongod:
 
     def __init__(self, data: Path, *, replica_set: bool = False) -> None:
         data.mkdir(exist_ok=True)
-        self.port = _free_port()
+        self.port = free_port()
         self._replica_set = replica_set
         self._process: subprocess.Popen[str] | None = None
         self._drain: threading.Thread | None = None
@@ -206,9 +205,7 @@ def start_mongod() -> Iterator[Callable[..., Mongod]]:
 
 
 def _fetch() -> None:
-    CACHE.mkdir(exist_ok=True)
-    with (CACHE / "mongod.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be at it
+    with locked("mongod"):  # another run may be at it
         if not HOME.exists():
             with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
                 _unpack(Path(scratch))
@@ -250,9 +247,3 @@ def _wait_for_line(process: subprocess.Popen[str], wanted: str) -> None:
         if wanted in line:
             return
     missing(f"mongod ended with {process.wait()}: {line[:500]}")
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +16,8 @@ from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path
 from typing import Any
+
+from tests.ports import free_port
 
 START_GUARD_S = 60.0
 STOP_GUARD_S = 60.0
@@ -30,13 +31,6 @@ FAST = {
     "LANG": "C.UTF-8",
     "LOG_FORMAT": "json",
 }
-
-
-def free_port() -> int:
-    """A port that nobody listens on at the moment."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
 
 
 @dataclass

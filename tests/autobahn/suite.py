@@ -15,7 +15,7 @@ from typing import Final, Literal
 
 from tests.backends.install import installed, run
 from tests.backends.process import running
-from tests.server import free_port
+from tests.ports import free_port
 from tests.services import missing
 
 Transport = Literal["fast", "stream"]

@@ -15,7 +15,7 @@ from tests.backends import Backend
 from tests.backends.install import installed, run
 from tests.backends.node import node
 from tests.backends.process import running
-from tests.server import free_port
+from tests.ports import free_port
 
 VERSION: Final = "1.43.0"
 NOWHERE: Final = "http://127.0.0.1:9/x.mp4"  # the port of RFC 863, where nobody listens

@@ -25,6 +25,7 @@ from tornado.web import Application, RequestHandler
 
 from tests.backends.film import film
 from tests.backends.jobs import Dialect, Job, Jobs
+from tests.ports import free_port
 
 BODY_MAX: Final = 64 * 1024 * 1024
 BLOCKED: Final = "Your request was blocked by our moderation system."
@@ -61,12 +62,12 @@ class DialectServer:
         self._a_request_came = asyncio.Event()
         self._servers: list[HTTPServer] = []
 
-    async def start(self, port: int = 0) -> str:
+    async def start(self, port: int | None = None) -> str:
         """Listen on loopback; returns the base URL, up to and with its /v1."""
         self.jobs.film_url = (
             f"{self._listen(Application([(r'/film.mp4', Elsewhere)], server=self), 0)}/film.mp4"
         )
-        self.base_url = f"{self._listen(self._application(), port)}/v1"
+        self.base_url = f"{self._listen(self._application(), port or free_port())}/v1"
         return self.base_url
 
     async def until(self, holds: Callable[[], bool]) -> None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib.util
 import shutil
 import subprocess
 import sys
 import venv
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
+from tests.locks import CACHE, locked
 from tests.services import missing
 
-CACHE = Path(__file__).parents[2] / ".cache"
 INSTALL_TIMEOUT_S = 360
 _failures: dict[str, str] = {}  # an index that can't be reached is waited for once a run, not by each test
 
@@ -27,7 +25,7 @@ def installed(name: str, install: Callable[[Path], None]) -> Path:
     if name in _failures:
         missing(_failures[name])
     folder = CACHE / name
-    with _lock(CACHE / f"{name}.lock"):
+    with locked(name):
         done = folder / ".complete"
         if done.exists():
             return folder
@@ -62,11 +60,3 @@ def _python_with_pip() -> str:
     if importlib.util.find_spec("pip"):
         return sys.executable
     return str(Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}")
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

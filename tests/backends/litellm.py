@@ -12,7 +12,7 @@ from typing import Any, Final
 from tests.backends import Backend
 from tests.backends.install import installed, python_packages
 from tests.backends.process import running
-from tests.server import free_port
+from tests.ports import free_port
 
 VERSION: Final = "1.106.2"
 QUIET: Final = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_TELEMETRY": "False"}

@@ -15,6 +15,8 @@ from bench.scale import SHORT
 from bench.tools import Missing
 from tests.services import missing
 
+pytestmark = pytest.mark.alone
+
 KB_MAX = 3 * 1.5  # three times what a line is meant to cost at most
 BYTES_MAX = 0.75  # of a progress, compressed
 

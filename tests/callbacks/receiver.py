@@ -16,7 +16,7 @@ from tornado.httpclient import AsyncHTTPClient
 from tests.backends.install import installed, run
 from tests.backends.node import node
 from tests.backends.process import running
-from tests.server import free_port
+from tests.ports import free_port
 
 VERSION: Final = "1.1.1"
 SCRIPT: Final = Path(__file__).with_name("receiver.cjs")

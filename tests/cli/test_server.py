@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.commands import GUARD_S, CommandLine
-from tests.server import free_port
+from tests.ports import free_port
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from tests.backends.node import node
 from tests.callbacks.receiver import SECRET, npm_environment
 from tests.conftest import StartServer
 from tests.docs.markdown import DOCS, blocks, names, section, table
-from tests.server import free_port
+from tests.ports import free_port
 
 PAGE: Final = DOCS / "callbacks.md"
 EXAMPLES: Final = {block.language: block.text for block in blocks(PAGE) if block.heading == "How to receive"}

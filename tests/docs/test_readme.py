@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,10 +21,10 @@ from sora_ws.settings import Settings, setting_name
 from tests.docs.markdown import CHECKOUT, CONTRIBUTING, README, blocks, column, section
 from tests.page.backend import web_files
 from tests.page.browser import GUARD_MS, chromium
-from tests.server import Server, free_port
+from tests.ports import USUAL_PORT, free_port, is_taken, usual_port
+from tests.server import Server
 from tests.services import missing
 
-USUAL_PORT: Final = 3001
 SHELL_GUARD_S: Final = 120
 
 RUN_HERE: Final = {"With curl", "On the command line"}
@@ -46,18 +45,11 @@ PAGE: Final = "<progress id=bar max=100></progress><p id=note></p><video id=play
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """On the port that the README names, where that is free; with time to cancel a task."""
     settings = {"SORA_SIMULATOR_SECONDS": "4"}
-    running = Server(tmp_path_factory.mktemp("readme") / "state", settings, port=_usual_port())
-    yield running.start()
-    running.kill()
-
-
-def _usual_port() -> int:
-    try:
-        for host, family in (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)):
-            socket.create_server((host, USUAL_PORT), family=family).close()
-    except OSError:
-        return free_port()
-    return USUAL_PORT
+    with usual_port() as usual:
+        port = free_port() if is_taken(usual) else usual
+        running = Server(tmp_path_factory.mktemp("readme") / "state", settings, port=port)
+        yield running.start()
+        running.kill()
 
 
 def _at(server: Server, text: str) -> str:

@@ -15,7 +15,8 @@ from sora_ws.callbacks import message_id
 from tests.callbacks.receiver import SECRET, Receiver, a_receiver
 from tests.conftest import StartServer
 from tests.mongod import Mongod, start_mongod
-from tests.server import Server, free_port
+from tests.ports import free_port
+from tests.server import Server
 
 __all__ = ["start_mongod"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -12,10 +11,10 @@ from playwright.sync_api import Browser
 
 from tests.frontend.site import frontend
 from tests.page.browser import chromium
+from tests.ports import is_taken, usual_port
 from tests.server import Server
 from tests.services import missing
 
-PORT: Final = 3001  # written into the hook
 SIMULATOR_SECONDS: Final = "2"
 
 
@@ -35,11 +34,10 @@ def page_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def default_server(tmp_path: Path) -> Iterator[Server]:
-    """A server on its default port."""
-    try:
-        socket.create_server(("127.0.0.1", PORT)).close()
-    except OSError:
-        missing(f"port {PORT}, which the hook connects to, is taken")
-    server = Server(tmp_path / "state", {"SORA_SIMULATOR_SECONDS": SIMULATOR_SECONDS}, port=PORT)
-    yield server.start()
-    server.kill()
+    """A server on its default port, which is written into the hook."""
+    with usual_port() as port:
+        if is_taken(port):
+            missing(f"port {port}, which the hook connects to, is taken")
+        server = Server(tmp_path / "state", {"SORA_SIMULATOR_SECONDS": SIMULATOR_SECONDS}, port=port)
+        yield server.start()
+        server.kill()

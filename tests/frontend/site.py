@@ -15,7 +15,7 @@ from typing import Final
 from tests.backends.install import installed, run
 from tests.backends.node import node
 from tests.backends.process import running
-from tests.server import free_port
+from tests.ports import free_port
 
 SOURCES: Final = Path(__file__).parent
 BUNDLE_TIMEOUT_S: Final = 120

@@ -19,7 +19,8 @@ from typing import Final
 from tests.history.checker import Violation, judge
 from tests.history.clients import Clients
 from tests.history.journal import Journal, doubles, read
-from tests.server import Server, free_port
+from tests.ports import free_port
+from tests.server import Server
 
 SECRET: Final = "a secret of tests, of more than 32 bytes"
 CHECKOUT: Final = Path(__file__).parents[2]

@@ -16,6 +16,7 @@ from sora_ws.provider.openai_videos import OpenAIVideos
 from sora_ws.provider.simulator import Simulator
 from sora_ws.task import Event, FailureCode, Observation, Order, State, Task
 from tests.backends.dialects import DialectServer
+from tests.ports import free_port
 
 SIMULATED_S = 0.3
 CAT = Order("a cat 猫", "sora-2", seconds=1, size="128x128")
@@ -37,7 +38,7 @@ def provider(io_loop: IOLoop, server: Server) -> Iterator[VideoProvider]:
     """A client of the started backend."""
 
     async def start() -> VideoProvider:
-        return OpenAIVideos(await server.start(), None)
+        return OpenAIVideos(await server.start(free_port()), None)
 
     client = io_loop.run_sync(start)
     yield client

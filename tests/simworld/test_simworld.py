@@ -36,6 +36,7 @@ def _quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(1_200)  # two minutes on two cores that nobody else uses
 def test_no_seed_breaks_a_promise() -> None:
     """Each seed that does is printed; `python -m tests.simworld SEED` shows its history."""

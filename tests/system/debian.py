@@ -7,7 +7,6 @@ but what takes resource controllers: MemoryMax=, TasksMax= and IPAddressDeny= ar
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import signal
@@ -19,11 +18,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from tests.locks import CACHE, locked
+
 CHECKOUT: Final = Path(__file__).parents[2]
 PACKAGES: Final = (
     "systemd,systemd-sysv,libnss-systemd,dbus,python3,python3-pip,make,ca-certificates,curl,nginx-light"
 )
-CACHED_TREE: Final = CHECKOUT / ".cache" / f"debian-{zlib.crc32(PACKAGES.encode()):08x}"
+CACHED_TREE: Final = CACHE / f"debian-{zlib.crc32(PACKAGES.encode()):08x}"
 BOOT_SECONDS_MAX: Final = 60
 POWER_OFF: Final = signal.SIGRTMIN + 4  # systemd(1): starts poweroff.target
 
@@ -46,9 +47,7 @@ def why_not() -> str | None:
 
 def new_tree(at: Path) -> None:
     """Put a fresh Debian 12 at the path; the first one takes a minute, the next ones are copies."""
-    CACHED_TREE.parent.mkdir(exist_ok=True)
-    with (CACHED_TREE.parent / "debian.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked("debian"):
         if not CACHED_TREE.exists():
             _debootstrap(CACHED_TREE)
     subprocess.run(["cp", "-a", "--reflink=auto", CACHED_TREE, at], check=True)

@@ -17,6 +17,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from tests.locks import CACHE
 from tests.services import missing
 from tests.system import debian
 
@@ -37,7 +38,7 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def environ(newcomer: Path) -> dict[str, str]:
     """Somebody's environment who has set nothing; what pip downloads is kept for the next run."""
     kept = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_CERT_"))}
-    kept |= {"PATH": os.environ["PATH"], "PIP_CACHE_DIR": str(debian.CHECKOUT / ".cache" / "pip")}
+    kept |= {"PATH": os.environ["PATH"], "PIP_CACHE_DIR": str(CACHE / "pip")}
     return kept | {"HOME": str(newcomer / "home"), "LANG": "C.UTF-8", "PORT": "0"}
 
 
