@@ -160,8 +160,8 @@ def test_the_detail(visit: Visit, server: Server) -> None:
     card.get_by_role("button", name="A lighthouse at night").click()
     dialog = visitor.page.get_by_role("dialog")
     expect(dialog.locator("video[controls]")).to_be_visible()
-    for fact in ("1280×720", "sora-2", "8 s"):
-        expect(dialog.get_by_text(fact, exact=True)).to_be_visible()
+    for name, fact in {"Model": "sora-2", "Size": "1280×720", "Length": "8 s"}.items():
+        expect(dialog.locator(f"dt:text-is('{name}') + dd")).to_have_text(fact)
     expect(dialog.get_by_role("link", name="Download")).to_be_visible()
     visitor.page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
