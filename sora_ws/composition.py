@@ -196,11 +196,18 @@ class Composition:
         return serving(sockets)
 
     async def _bring_forward(self) -> None:
-        """Behind a clock that was set back, tasks would wait until their old time."""
-        brought = await self._store.bring_forward(self._clock())
-        if brought:
+        """Behind a clock that was set back, tasks and callbacks would wait until their old time."""
+        now = self._clock()
+        looks, callbacks = (
+            await self._store.bring_forward(now),
+            await self._store.bring_callbacks_forward(now),
+        )
+        if looks or callbacks:
             log.warning(
-                "the clock was set back: %d tasks wait from now on", brought, extra={"action": "clock_back"}
+                "the clock was set back: %d tasks and %d callbacks wait from now on",
+                looks,
+                callbacks,
+                extra={"action": "clock_back"},
             )
 
     async def _tasks(

@@ -147,7 +147,7 @@ class Postman:
 
     async def _sent(self, task: Task, begun: Callback) -> Callback:
         body = self._letter(task)
-        headers = self._signer.headers(message_id(task.id), self._now(), body)
+        headers = self._signer.headers(message_id(task.id), body)
         failpoint.reach("callback_marked")
         try:
             await self._sender.send(begun.url, headers, body)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
@@ -31,12 +32,17 @@ class Signer:
     def __init__(self, secrets: Sequence[Secret]) -> None:
         self._webhooks = [Webhook(secret.reveal()) for secret in secrets]
 
-    def headers(self, message_id: str, now: int, body: bytes) -> dict[str, str]:
-        """The three headers of a message that leaves at `now`, in ms."""
-        at, text = datetime.fromtimestamp(now // 1000, UTC), body.decode()
+    def headers(self, message_id: str, body: bytes) -> dict[str, str]:
+        """The three headers of a message that leaves now.
+
+        By the wall clock itself: receivers compare it with theirs, and `Clock` goes on ahead of one that
+        was set right.
+        """
+        now = int(time.time())
+        at, text = datetime.fromtimestamp(now, UTC), body.decode()
         return {
             "webhook-id": message_id,
-            "webhook-timestamp": str(now // 1000),
+            "webhook-timestamp": str(now),
             "webhook-signature": " ".join(webhook.sign(message_id, at, text) for webhook in self._webhooks),
         }
 

@@ -149,6 +149,13 @@ class TaskStore(Protocol):
         """
         ...
 
+    async def bring_callbacks_forward(self, now: int) -> int:
+        """The same for callbacks that wait for a time behind `now`, by when they were last tried; how many.
+
+        One that was not tried since it became due is due at once.
+        """
+        ...
+
     async def find_by_job(self, job_id: str) -> Task | None:
         """The live task that the provider knows under this id."""
         ...

@@ -210,6 +210,20 @@ class MongoStore:
             result = await database.tasks.update_many(wanted, [{"$set": from_now}])
         return int(result.modified_count)
 
+    async def bring_callbacks_forward(self, now: int) -> int:
+        tried_later = [{"callback.attempts": 0}, {"callback.triedAt": {"$gt": now}}]
+        wanted = {"callback.dueAt": {"$gt": now}, "$or": tried_later}
+        is_untried = {"$eq": ["$callback.attempts", 0]}
+        wait = {"$subtract": ["$callback.dueAt", "$callback.triedAt"]}
+        from_now = {
+            "callback.dueAt": {"$cond": [is_untried, now, {"$add": [now, wait]}]},
+            "callback.triedAt": {"$cond": [is_untried, "$callback.triedAt", now]},
+            "callback.revision": {"$add": ["$callback.revision", 1]},
+        }
+        async with self._database() as database:
+            result = await database.tasks.update_many(wanted, [{"$set": from_now}])
+        return int(result.modified_count)
+
     async def find_by_job(self, job_id: str) -> Task | None:
         return await self._task({"jobId": job_id, "live": True})
 

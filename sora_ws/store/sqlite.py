@@ -214,6 +214,16 @@ class SqliteStore:
             RETURNING id"""
         return len(await self._write(update, now, NEVER))
 
+    async def bring_callbacks_forward(self, now: int) -> int:
+        due, tried = "document ->> '$.callback.dueAt'", "document ->> '$.callback.triedAt'"
+        is_untried = "document ->> '$.callback.attempts' = 0"
+        update = f"""UPDATE tasks SET document = json_set(document,
+                '$.callback.dueAt', ?1 + iif({is_untried}, 0, {due} - {tried}),
+                '$.callback.triedAt', iif({is_untried}, {tried}, ?1),
+                '$.callback.revision', document ->> '$.callback.revision' + 1)
+            WHERE {due} > ?1 AND ({is_untried} OR {tried} > ?1) RETURNING id"""  # noqa: S608 values are bound
+        return len(await self._write(update, now))
+
     async def find_by_job(self, job_id: str) -> Task | None:
         tasks = await self._tasks("WHERE document ->> '$.jobId' = ? AND live = 1 LIMIT 1", job_id)
         return tasks[0] if tasks else None

@@ -33,7 +33,9 @@ PRESENTER = Presenter("en", Links(b"k" * 32, "https://films.example"), Rhythm(2_
 
 
 @asynccontextmanager
-async def a_postman(store: Store, attempt_s: float = 15) -> AsyncIterator[Postman]:
+async def a_postman(
+    store: Store, attempt_s: float = 15, clock: Callable[[], int] = clock
+) -> AsyncIterator[Postman]:
     sender = Sender((ip_network("127.0.0.0/8"),), attempt_s)
     postman = Postman(store, sender, Signer([Secret(SECRET)]), lambda task: letter(task, PRESENTER), clock)
     postman.start()
@@ -192,5 +194,15 @@ async def test_both_secrets_sign(store: Store, receiver: Receiver) -> None:
     await until(store, task, lambda found: found.state is Delivery.DELIVERED)
     await postman.stop(0)
     sender.close()
+    [message] = await receiver.received(1)
+    assert message["error"] is None
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_clock_that_goes_on_ahead(store: Store, receiver: Receiver) -> None:
+    """The wall clock was an hour fast and was set right: the receiver still believes the signature."""
+    task = await an_end(store, f"{receiver.url}/204")
+    async with a_postman(store, clock=lambda: clock() + 3_600_000):
+        await until(store, task, lambda found: found.state is Delivery.DELIVERED)
     [message] = await receiver.received(1)
     assert message["error"] is None

@@ -19,6 +19,11 @@ def told_to(host: str, *, user: str = "ann", at: int = NOW) -> Task:
     return replace(task, callback=replace(task.callback, due_at=at))
 
 
+def callback_of(task: Task) -> Callback:
+    assert task.callback is not None
+    return task.callback
+
+
 @pytest.mark.gen_test
 async def test_a_callback_is_due_with_the_end(store: Store) -> None:
     """The save of the end makes it due in the same step; before, and without an address, nothing is."""
@@ -115,3 +120,27 @@ async def test_a_task_is_found_by_its_job(store: Store) -> None:
     assert await store.find_by_job("job-2") is None
     await store.save(failed(moved), moved.seq)
     assert await store.find_by_job("job-1") is None
+
+
+@pytest.mark.gen_test
+async def test_callbacks_of_a_clock_that_was_set_back(store: Store) -> None:
+    """They wait anew, as long as they were to; one that was never tried is due at once."""
+    hour = 3_600_000
+    untried, tried, again, long = (told_to("a.example", at=NOW + n) for n in (hour, 2, 3, 4))
+    due, later = callback_of(untried), NOW + 3 * hour
+    tried = replace(tried, callback=due.begun(NOW + hour).failed("answered 500", NOW + hour, 0))
+    again = replace(again, callback=callback_of(tried).due(NOW + 2 * hour))
+    long = replace(long, callback=due.begun(NOW))
+    for task in (untried, tried, again, long):
+        await store.insert(task)
+    assert await store.bring_callbacks_forward(NOW) == 3
+    found = {task.id: callback_of(task) for task in await store.due_callbacks(later, 9)}
+    assert found == {
+        untried.id: replace(callback_of(untried), due_at=NOW, revision=callback_of(untried).revision + 1),
+        tried.id: replace(
+            callback_of(tried), due_at=NOW + 5_000, tried_at=NOW, revision=callback_of(tried).revision + 1
+        ),
+        again.id: replace(callback_of(again), due_at=NOW, revision=callback_of(again).revision + 1),
+        long.id: long.callback,
+    }
+    assert await store.bring_callbacks_forward(NOW) == 0

@@ -66,6 +66,7 @@ QUERIES: dict[str, tuple[Callable[[Store], Awaitable[Any]], set[str]]] = {
     "due": (lambda store: store.due(NOW + 5, 64), {"due_tasks"}),
     "due of the others": (lambda store: store.due(NOW + 5, 64, but_not=["a", "b"]), {"due_tasks"}),
     "bring_forward": (lambda store: store.bring_forward(NOW + 9), {"due_tasks"}),
+    "bring_callbacks_forward": (lambda store: store.bring_callbacks_forward(NOW), {"due_callbacks"}),
     "find": (lambda store: store.find("video_5"), PRIMARY_KEYS),
     "find_by_key": (lambda store: store.find_by_key("ann", "key"), {"tasks_by_key"}),
     "find_by_job": (lambda store: store.find_by_job("job-1"), {"tasks_by_job"}),
