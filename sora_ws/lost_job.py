@@ -9,7 +9,7 @@ from typing import Final
 from sora_ws.provider import ListedJob, Listing
 from sora_ws.task import Order
 
-CLOCKS_DIFFER_MS: Final = 5_000  # the provider's clock and ours
+CLOCKS_DIFFER_MS: Final = 5_000  # those of a provider: the one that dates jobs, the one that dates answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +23,10 @@ class Finding:
 UNCERTAIN: Final = Finding(None, is_certain=False)
 
 
-def earliest(sent_at: int) -> int:
-    """The earliest time, in ms and by the provider's clock, at which a create sent then made a job."""
-    return sent_at - CLOCKS_DIFFER_MS
-
-
 def find_lost(order: Order, sent_at: int, listing: Listing, ours: Container[str]) -> Finding:
-    """The job of a create that left at `sent_at` (ms), among those that no task has (`ours`).
+    """The job of a create that left at `sent_at`, among those that no task has (`ours`).
+
+    In ms, by the provider's clock: ours may be wrong.
 
     It has the order's prompt, and contradicts the order in nothing that the list shows. Of several
     the oldest is as good as any: equal orders are equal work. Not so where an image came along,
@@ -45,7 +42,7 @@ def find_lost(order: Order, sent_at: int, listing: Listing, ours: Container[str]
 
 
 def _may_be(job: ListedJob, order: Order, sent_at: int) -> bool:
-    is_old = job.created_at is not None and job.created_at < earliest(sent_at)
+    is_old = job.created_at is not None and job.created_at < sent_at - CLOCKS_DIFFER_MS
     return not is_old and job.prompt in (None, order.prompt)
 
 

@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from sora_ws import failpoint
-from sora_ws.lost_job import UNCERTAIN, Finding, earliest, find_lost
+from sora_ws.lost_job import CLOCKS_DIFFER_MS, UNCERTAIN, Finding, find_lost
 from sora_ws.media import MediaStore
 from sora_ws.provider import Listing, NoList, OutcomeUnknown, Refused, Unavailable, VideoProvider
 from sora_ws.rhythm import Rhythm
@@ -126,13 +126,13 @@ class Submitter:
         found = await self._store.find(task.id)
         if found is None or found.watch.sent_at != sent_at:  # what we were given is old
             return found or task
-        now = self._now()
-        was_set_back = now < sent_at  # the clock, by at least so much: as much earlier the job may seem
-        since = now - abs(now - sent_at)
-        if not was_set_back and now < sent_at + self._settle_ms:
-            return await self._put_off(found, sent_at + self._settle_ms - now)
+        began = self._now()
+        was_set_back = began < sent_at  # the clock, by at least so much: as much longer ago it may have left
+        age = abs(began - sent_at)
+        if not was_set_back and age < self._settle_ms:
+            return await self._put_off(found, self._settle_ms - age)
         try:
-            listing = await self._listing(found, since)
+            listing = await self._listing(found, age)
         except Unavailable as error:
             if error.holds_all:
                 raise
@@ -140,15 +140,16 @@ class Submitter:
         async with self._adopting:  # so that no two take the same job
             if self._under_way[found.order.prompt]:  # its job may stand in the list already
                 return await self._put_off(found, self._rhythm.min_ms)
-            finding = UNCERTAIN if listing is None else await self._finding(found, since, listing)
+            age += self._now() - began
+            finding = UNCERTAIN if listing is None else await self._finding(found, age, listing)
             if finding.job is not None:
                 return await self._adopt(found, finding.job.job.id, finding.job.job.seen)
         return await self._send_again(found, is_certain=finding.is_certain and not was_set_back)
 
-    async def _listing(self, task: Task, sent_at: int) -> Listing | None:
+    async def _listing(self, task: Task, age: int) -> Listing | None:
         """What the provider lists, None where it can't. Raises Unavailable: perhaps later."""
         try:
-            return await self._provider.recent(earliest(sent_at))
+            return await self._provider.recent(age + CLOCKS_DIFFER_MS)
         except NoList as error:
             log.info("the provider lists no jobs: %s", error, extra={"action": "no_list"})
         except Unavailable as error:
@@ -157,9 +158,9 @@ class Submitter:
             log.warning("the provider does not list its jobs: %s", error, extra={"action": "no_list"})
         return None
 
-    async def _finding(self, task: Task, sent_at: int, listing: Listing) -> Finding:
+    async def _finding(self, task: Task, age: int, listing: Listing) -> Finding:
         ours = await self._store.known_jobs([job.job.id for job in listing.jobs])
-        return find_lost(task.order, sent_at, listing, ours)
+        return find_lost(task.order, listing.now - age, listing, ours)
 
     async def _adopt(self, task: Task, job_id: str, seen: Observation) -> Task:
         log.info(

@@ -35,10 +35,14 @@ class ListedJob:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The provider's newest jobs; `is_whole` where none that was asked for is left out."""
+    """The provider's newest jobs; `is_whole` where none that was asked for is left out.
+
+    `now` is the provider's own time when it began to list them, in ms since the epoch.
+    """
 
     jobs: tuple[ListedJob, ...]
     is_whole: bool
+    now: int
 
 
 class ProviderError(Exception):
@@ -113,8 +117,8 @@ class VideoProvider(Protocol):
         """
         ...
 
-    async def recent(self, since: int) -> Listing:
-        """The jobs that were made at `since` (ms since the epoch) or later, and perhaps older ones.
+    async def recent(self, age: int) -> Listing:
+        """The jobs that are at most so old, in ms by the provider's clock, and perhaps older ones.
 
         Raises NoList or Unavailable.
         """

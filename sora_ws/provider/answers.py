@@ -209,13 +209,25 @@ def _seconds_or_date(text: str | None, now: float) -> float | None:
     seconds = _largest(_scaled(part, 1) for part in text.split(","))
     if seconds is not None:
         return seconds
+    date = _date(text)
+    return None if date is None else max(0.0, date - now)
+
+
+def date_ms(headers: Mapping[str, str]) -> int | None:
+    """The server's own time, in ms since the epoch, where it says it (RFC 9110, 6.6.1)."""
+    date = _date(headers.get("date", ""))
+    return None if date is None else int(date * 1000)
+
+
+def _date(text: str) -> float | None:
+    """A date of HTTP's in s since the epoch."""
     try:
         date = parsedate_to_datetime(text)
     except (ValueError, OverflowError):
         return None
-    if date.tzinfo is None:  # asctime's form; all of HTTP's dates are UTC (RFC 9110, 5.6.7)
+    if date.tzinfo is None:  # asctime's form; all of them are UTC (RFC 9110, 5.6.7)
         date = date.replace(tzinfo=UTC)
-    return max(0.0, date.timestamp() - now)
+    return date.timestamp()
 
 
 def _scaled(text: str | None, factor: float) -> float | None:

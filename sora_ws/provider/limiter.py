@@ -220,10 +220,10 @@ class LimitedVideos:
         with self._call(Kind.CREATE):
             return await self._provider.create(order, reference)
 
-    async def recent(self, since: int) -> Listing:
+    async def recent(self, age: int) -> Listing:
         """See `VideoProvider.recent`."""
         with self._call(Kind.LIST):
-            return await self._provider.recent(since)
+            return await self._provider.recent(age)
 
     async def look(self, job_id: str) -> Observation:
         """See `VideoProvider.look`."""

@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import quote, urlencode
 
 from sora_ws.provider import Job, ListedJob, Listing, OutcomeUnknown, Unavailable
-from sora_ws.provider.answers import Answer
+from sora_ws.provider.answers import Answer, date_ms
 from sora_ws.provider.dialects import AnswerReader
 from sora_ws.provider.downloads import Downloader
 from sora_ws.provider.orders import Encoding, encoded
@@ -64,23 +64,25 @@ class OpenAIVideos:
                 answer = second
         return self._reader.created(answer, time.time())
 
-    async def recent(self, since: int) -> Listing:
+    async def recent(self, age: int) -> Listing:
         """See `VideoProvider.recent`. Reads at most LIST_PAGES_MAX pages."""
         found: dict[str, ListedJob] = {}
         after: str | None = None
+        now: int | None = None
         for _ in range(LIST_PAGES_MAX):
             query = {"limit": str(LIST_LIMIT), "order": "desc"} | ({"after": after} if after else {})
             answer = await self._call("GET", f"{self._videos_url}?{urlencode(query)}")
             jobs, page = self._reader.listed(answer, time.time())
+            now = now or date_ms(answer.headers) or int(time.time() * 1000)
             news = {job.job.id: job for job in jobs if job.job.id not in found}
             found |= news
             has_more = len(page.jobs) >= LIST_LIMIT if page.has_more is None else page.has_more
-            if not has_more or _reaches_back(jobs, since):
-                return Listing(tuple(found.values()), is_whole=True)
+            if not has_more or _reaches_back(jobs, now - age):
+                return Listing(tuple(found.values()), is_whole=True, now=now)
             if not news:  # it does not know `after`, and shows the same page again
                 break
             after = jobs[-1].job.id
-        return Listing(tuple(found.values()), is_whole=False)
+        return Listing(tuple(found.values()), is_whole=False, now=now or 0)
 
     async def look(self, job_id: str) -> Observation:
         """See `VideoProvider.look`."""

@@ -151,8 +151,9 @@ async def test_recent_jobs_are_listed(provider: VideoProvider, monkeypatch: pyte
     began = int(time.time()) * 1000  # the format's times are whole seconds
     jobs = [await provider.create(ordered(f"cat {number}"), None) for number in range(6)]
     assert await provider.delete(jobs[0].id)
-    listing = await provider.recent(began)
+    listing = await provider.recent(60_000)
     assert listing.is_whole
+    assert began <= listing.now <= time.time() * 1000
     assert {job.job.id: job.prompt for job in listing.jobs} == {
         job.id: f"cat {number}" for number, job in enumerate(jobs) if number
     }
@@ -172,7 +173,7 @@ async def test_a_list_is_read_no_longer_than_it_is_asked_for(
     monkeypatch.setattr(openai_videos, "LIST_PAGES_MAX", 2)
     for number in range(3):
         await provider.create(ordered(f"cat {number}"), None)
-    listing = await provider.recent(0)
+    listing = await provider.recent(60_000)
     assert (len(listing.jobs), listing.is_whole) == (2, False)
 
 

@@ -73,7 +73,7 @@ class SimProvider:
         await self._travel()
         return Job(job_id, Observation(Event.ACCEPTED))
 
-    async def recent(self, since: int) -> Listing:
+    async def recent(self, age: int) -> Listing:
         weather = await self._travel()
         self._refuse(weather)
         if not self._lists:
@@ -84,7 +84,7 @@ class SimProvider:
             if not job.is_stopped
         ]
         await self._travel()
-        return Listing(tuple(jobs), is_whole=True)
+        return Listing(tuple(jobs), is_whole=True, now=int(time.time() * 1000))
 
     async def look(self, job_id: str) -> Observation:
         weather = await self._travel()

@@ -22,7 +22,7 @@ UNCERTAIN = Finding(None, is_certain=False)
 def found(
     *jobs: ListedJob, ours: tuple[str, ...] = (), order: Order = ORDER, is_whole: bool = True
 ) -> Finding:
-    return find_lost(order, SENT_AT, Listing(jobs, is_whole), ours)
+    return find_lost(order, SENT_AT, Listing(jobs, is_whole, SENT_AT + 9_000), ours)
 
 
 def named(job_id: str, **fields: object) -> ListedJob:

@@ -280,3 +280,16 @@ async def test_a_job_that_nobody_wants_any_more_is_stopped(tmp_path: Path) -> No
         after, _ = await submitting
         assert after.state is State.CANCELLED
         assert w.provider.jobs.all == {}
+
+
+@pytest.mark.parametrize("ahead_ms", [3_600_000, -3_600_000], ids=["fast", "slow"])
+@pytest.mark.gen_test(timeout=30)
+async def test_a_clock_that_is_wrong(tmp_path: Path, ahead_ms: int) -> None:
+    """Ours and the provider's differ by an hour: its job is found, and no other one's from before."""
+    dialect = Dialect(looks=None, creates="reset")
+    async with some_works(tmp_path, dialect, patience=AT_ONCE) as w:
+        w.clock.ahead_ms = ahead_ms
+        older = w.provider.jobs.create({"prompt": "a cat", "model": "sora-2"})
+        older.created_at -= 600
+        task = await until_decided(w, await w.insert())
+        assert set(w.provider.jobs.all) == {older.id, task.job_id}
