@@ -206,3 +206,14 @@ async def test_a_clock_that_goes_on_ahead(store: Store, receiver: Receiver) -> N
         await until(store, task, lambda found: found.state is Delivery.DELIVERED)
     [message] = await receiver.received(1)
     assert message["error"] is None
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_one_that_ends_makes_room(
+    store: Store, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than a host may have at once come one behind the other, without waiting for the next beat."""
+    monkeypatch.setattr("sora_ws.postman.ASK_EVERY_MS", 3_600_000)
+    tasks = [await an_end(store, f"{receiver.url}/204") for _ in range(2 * AT_ONCE_TO_A_HOST + 1)]
+    async with a_postman(store):
+        assert len(await receiver.received(len(tasks))) == len(tasks)

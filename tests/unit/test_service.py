@@ -9,7 +9,7 @@ import pytest
 
 from sora_ws.service import TooManyTasks
 from sora_ws.store import StoreUnavailable
-from sora_ws.task import Order, State
+from sora_ws.task import Idempotency, Order, State
 from tests.backends.jobs import Dialect
 from tests.unit.works import ADA, Fault, some_works
 
@@ -78,3 +78,20 @@ async def test_an_end_that_was_saved_behind_a_later_one_is_not_lost(tmp_path: Pa
         await w.store.save(slow.cancel(now), over_seq=slow.seq)
         for heard in (now + 5, now + 3_600_000):
             assert {task.id for task in await w.service.ended_since("ada", heard)} == {slow.id, quick.id}
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_another_instance_was_faster(tmp_path: Path) -> None:
+    """It has the key: its task is the answer, and of the image that came here nothing stays."""
+    async with some_works(tmp_path) as w:
+        order, key = Order("a cat", "sora-2", reference_type="image/png"), Idempotency("key", "digest")
+        first = await w.service.create(ADA, order, reference=b"image", idempotency=key)
+        find_by_key = w.store.find_by_key
+
+        async def not_yet(user_id: str, key: str) -> None:
+            w.store.find_by_key = find_by_key  # type: ignore[method-assign]
+
+        w.store.find_by_key = not_yet  # type: ignore[method-assign]
+        second = await w.service.create(ADA, order, reference=b"image", idempotency=key)
+        assert second.id == first.id
+        assert [holding.task_id for holding in await w.media.holdings()] == [first.id]
