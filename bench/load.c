@@ -77,8 +77,11 @@ static void fail(const char *what) {
     exit(1);
 }
 
-static void lose(struct line *line) {
+/* One that is lost on its way in ends the row, and its reason is told. */
+static void lose(struct line *line, const char *why) {
     if (line->state == LOST) return;
+    if (line->state != READY)
+        fprintf(stderr, "a browser of port %ld was dropped after %ld texts: %s\n", port, line->texts, why);
     line->state = LOST;
     close(line->fd);
     lost++;
@@ -88,7 +91,7 @@ static void lose(struct line *line) {
 }
 
 static void send_all(struct line *line, const void *data, size_t size) {
-    if (send(line->fd, data, size, MSG_NOSIGNAL) != (ssize_t)size) lose(line);
+    if (send(line->fd, data, size, MSG_NOSIGNAL) != (ssize_t)size) lose(line, strerror(errno));
 }
 
 /* A frame of a client, whose mask of zeros leaves the payload as it is. */
@@ -126,7 +129,7 @@ static void upgrade(struct line *line) {
     socklen_t size = sizeof error;
     getsockopt(line->fd, SOL_SOCKET, SO_ERROR, &error, &size);
     if (error) {
-        lose(line);
+        lose(line, strerror(error));
         return;
     }
     char request[2048];
@@ -270,7 +273,9 @@ static size_t on_frames(struct line *line, char *data, size_t size, int64_t now)
         if (opcode == 1) on_text(line, text, text_size, head + length, now);
         if (opcode == 8) {
             if (length >= 2) line->close_code = frame[head] << 8 | frame[head + 1];
-            lose(line);
+            char why[32];
+            snprintf(why, sizeof why, "closed with %d", line->close_code);
+            lose(line, why);
         }
         if (opcode == 9) send_frame(line, 10, text, length);
         at += head + length;
@@ -302,7 +307,7 @@ static void on_readable(struct line *line) {
     ssize_t n = recv(line->fd, buffer + line->rest_len, BUFFER - line->rest_len, 0);
     if (n < 0 && errno == EAGAIN) return;
     if (n <= 0) {
-        lose(line);
+        lose(line, n < 0 ? strerror(errno) : "it ended");
         return;
     }
     size_t size = line->rest_len + n, used = 0;
