@@ -27,7 +27,7 @@ from sora_ws.store import NewerFormat, Store, StoreError
 log = logging.getLogger(__name__)
 
 STORE_RETRY_S: Final = 1.0
-DOOR_WAIT_S: Final = 2.0
+DOOR_WAIT_S: Final = 4.0  # a start beside others at work took more than 2 s
 CLOSE_S: Final = 1.5  # for what a stop has to do besides taking leave
 LET_GO_S: Final = 0.25
 HEADER_BYTES_MAX: Final = 16_384
