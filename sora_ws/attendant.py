@@ -146,10 +146,9 @@ class Attendant:
             moved = after.state is not task.state
             looks = 0 if moved else task.watch.looks + 1
             wait = self._rhythm.wait(after, now, seen.look_after_ms, looks=looks)
-            watch = replace(
-                task.watch,
-                next_look_at=now + wait,
-                planned_at=now,
+            watch = task.watch.look_after(
+                wait,
+                now,
                 looks=looks,
                 looked_at=now,
                 errors=task.watch.errors if after.state is State.ARCHIVING else 0,
@@ -185,8 +184,9 @@ class Attendant:
                 details = f"The provider calls the video finished, but does not hand it out: {error}"
                 return task.fail(Failure(FailureCode.GENERATION_FAILED, details, retryable=True), now)
             errors = task.watch.errors + 1
-            watch = replace(task.watch, errors=errors, no_content_since=since)
-            return replace(task, watch=watch.look_after(self._rhythm.archive_retry(errors), now))
+            wait = self._rhythm.archive_retry(errors)
+            watch = task.watch.look_after(wait, now, errors=errors, no_content_since=since)
+            return replace(task, watch=watch)
 
         log.info("task %s is finished and has no video yet: %s", task.id, error)
         return await self._writer.change_live(task, change)
@@ -233,8 +233,7 @@ class Attendant:
 def _put_off(watch: Watch, now: int, wait: int) -> Watch:
     """Look again after `wait` ms; until then nobody can tell whether there is a video."""
     since = _resumed(watch, now)
-    watch = replace(watch, no_content_since=None if since is None else since + wait)
-    return watch.look_after(wait, now)
+    return watch.look_after(wait, now, no_content_since=None if since is None else since + wait)
 
 
 def _resumed(watch: Watch, now: int) -> int | None:

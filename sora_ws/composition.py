@@ -198,10 +198,8 @@ class Composition:
     async def _bring_forward(self) -> None:
         """Behind a clock that was set back, tasks and callbacks would wait until their old time."""
         now = self._clock()
-        looks, callbacks = (
-            await self._store.bring_forward(now),
-            await self._store.bring_callbacks_forward(now),
-        )
+        looks = await self._store.bring_forward(now)
+        callbacks = await self._store.bring_callbacks_forward(now)
         if looks or callbacks:
             log.warning(
                 "the clock was set back: %d tasks and %d callbacks wait from now on",

@@ -201,9 +201,9 @@ class Watch:
     unknown_sends: int = 0
     no_content_since: int | None = None
 
-    def look_after(self, wait: int, now: int) -> Watch:
-        """The next look is due in `wait` ms."""
-        return replace(self, next_look_at=now + wait, planned_at=now)
+    def look_after(self, wait: int, now: int, **changes: Any) -> Watch:
+        """The next look is due in `wait` ms; `changes` of other fields come in the same copy."""
+        return replace(self, next_look_at=now + wait, planned_at=now, **changes)
 
 
 @dataclass(frozen=True, slots=True)

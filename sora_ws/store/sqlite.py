@@ -135,16 +135,15 @@ class SqliteStore:
         update = """UPDATE tasks
             SET document = json_set(?, '$.idempotency', document -> '$.idempotency'), watch = ?
             WHERE id = ? AND seq = ? RETURNING id"""
-        values = (document, watch, task.id, over_seq)
         # Each step on the way may wait a moment for those of other tasks; an end is told at once.
-        changed = await _opened(self._writer).run(update, *values, is_patient=task.is_live)
+        changed = await self._write(update, document, watch, task.id, over_seq, is_patient=task.is_live)
         if not changed:
             raise Stale(f"task {task.id} is no longer at seq {over_seq}")
 
     async def reschedule(self, task_id: str, watch: Watch) -> None:
         document = _json(documents.watch_to_document(watch))
         update = "UPDATE tasks SET watch = ? WHERE id = ? AND live = 1"
-        await _opened(self._writer).run(update, document, task_id, is_patient=True)
+        await self._write(update, document, task_id, is_patient=True)
 
     async def settled(self) -> None:
         await _opened(self._writer).settled()
@@ -356,8 +355,8 @@ class SqliteStore:
     async def _read(self, sql: str, *values: Any) -> Sequence[Any]:
         return await _opened(self._reader).run(sql, *values)
 
-    async def _write(self, sql: str, *values: Any) -> Sequence[Any]:
-        return await _opened(self._writer).run(sql, *values)
+    async def _write(self, sql: str, *values: Any, is_patient: bool = False) -> Sequence[Any]:
+        return await _opened(self._writer).run(sql, *values, is_patient=is_patient)
 
 
 def _opened(line: L | None) -> L:

@@ -246,14 +246,20 @@ async def test_a_row_from_before_the_create(tmp_path: Path) -> None:
         assert (creates(w), lists(w)) == (0, 0)
 
 
+async def behind_a_clock_set_back(w: Works) -> Task:
+    """A task whose create left an hour ahead of the next look."""
+    w.clock.ahead_ms += 3_600_000
+    task, _ = await w.attendant.advance(await w.insert())
+    w.clock.ahead_ms = 0
+    task, _ = await w.attendant.advance(task)
+    return task
+
+
 @pytest.mark.gen_test(timeout=30)
 async def test_a_clock_that_was_set_back_behind_a_create(tmp_path: Path) -> None:
     """Its job seems as much older; it is looked for at once, and adopted."""
     async with some_works(tmp_path, Dialect(looks=None, creates="reset")) as w:
-        w.clock.ahead_ms += 3_600_000
-        task, _ = await w.attendant.advance(await w.insert())
-        w.clock.ahead_ms = 0
-        task, _ = await w.attendant.advance(task)
+        task = await behind_a_clock_set_back(w)
         assert list(w.provider.jobs.all) == [task.job_id]
 
 
@@ -261,10 +267,7 @@ async def test_a_clock_that_was_set_back_behind_a_create(tmp_path: Path) -> None
 async def test_behind_such_a_clock_nothing_is_certain(tmp_path: Path) -> None:
     """A list without the job is no proof: what is sent again may be a double."""
     async with some_works(tmp_path, Dialect(looks=None, creates="lost")) as w:
-        w.clock.ahead_ms += 3_600_000
-        task, _ = await w.attendant.advance(await w.insert())
-        w.clock.ahead_ms = 0
-        task, _ = await w.attendant.advance(task)
+        task = await behind_a_clock_set_back(w)
         assert (task.watch.unknown_sends, w.attendant.possible_doubles) == (1, 1)
 
 
