@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from sora_ws import failpoint
-from sora_ws.media import MediaStore, Unplayable, archive
+from sora_ws.media import MediaStore
+from sora_ws.media.archive import Unplayable, archive
 from sora_ws.provider import Missing, NoContent, Unavailable, VideoProvider
 from sora_ws.rhythm import BACKOFF_MAX_MS, Rhythm
 from sora_ws.store import TaskStore

@@ -23,7 +23,9 @@ from sora_ws.attendant import PATIENCE, Attendant, Patience
 from sora_ws.auth import Accounts, Tokens, jwt_key
 from sora_ws.clock import Clock
 from sora_ws.delivery import Sender
-from sora_ws.media import FileMedia, Links, MediaStore
+from sora_ws.media import MediaStore
+from sora_ws.media.files import FileMedia
+from sora_ws.media.links import Links
 from sora_ws.memory import Memory
 from sora_ws.metrics import (
     AUTHENTICATED,
@@ -149,7 +151,7 @@ class Composition:
         presenter = Presenter(settings.message_language, links, self._rhythm)
         self.hub = hub = Hub(presenter, self._clock)
         media = FileMedia(settings.state_dir / "media")
-        await media.sweep()
+        await media.prepare()
         memory = Memory(store, self._rhythm.experience)
         await memory.start()
         self._stack.push_async_callback(memory.stop)

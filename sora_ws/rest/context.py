@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from sora_ws.auth import Accounts, Tokens
-from sora_ws.media import Links, MediaStore
+from sora_ws.media import MediaStore
+from sora_ws.media.links import Links
 from sora_ws.push.messages import Presenter, Stats
 from sora_ws.rest.throttle import LoginThrottle
 from sora_ws.service import VideoService

@@ -15,7 +15,7 @@ from tornado.httputil import HTTPHeaders
 
 from sora_ws.callbacks import Callback
 from sora_ws.delivery import URL_LENGTH_MAX, WrongAddress, callback_host
-from sora_ws.media import sniff_image
+from sora_ws.media.images import sniff_image
 from sora_ws.rest.body import checked, form, json_object, media_type
 from sora_ws.rest.problem import wrong_field
 from sora_ws.settings import Network

@@ -127,7 +127,7 @@ class MongoStore:
         self._opened = database
 
     async def ping(self) -> None:
-        async with self._database() as database:
+        async with self.database() as database:
             await database.command("ping")
 
     async def close(self) -> None:
@@ -139,7 +139,7 @@ class MongoStore:
     async def insert(self, task: Task) -> None:
         document = documents.task_to_document(task)
         try:
-            async with self._database() as database:
+            async with self.database() as database:
                 await database.tasks.insert_one(_stored(document))
         except DuplicateKeyError as error:
             raise await self._conflict(task) from error
@@ -147,14 +147,14 @@ class MongoStore:
     async def save(self, task: Task, over_seq: int) -> None:
         document = documents.task_to_document(task)
         del document["id"], document["idempotency"]
-        async with self._database() as database:
+        async with self.database() as database:
             result = await database.tasks.update_one({"_id": task.id, "seq": over_seq}, {"$set": document})
         if not result.matched_count:
             raise Stale(f"task {task.id} is no longer at seq {over_seq}")
 
     async def reschedule(self, task_id: str, watch: Watch) -> None:
         document = documents.watch_to_document(watch)
-        async with self._database() as database:
+        async with self.database() as database:
             tasks = database.tasks.with_options(write_concern=RELAXED)
             await tasks.update_one({"_id": task_id, "live": True}, {"$set": {"watch": document}})
 
@@ -168,7 +168,7 @@ class MongoStore:
         return await self._task({"userId": user_id, "idempotency.key": key})
 
     async def forget_key(self, task_id: str) -> None:
-        async with self._database() as database:
+        async with self.database() as database:
             await database.tasks.update_one({"_id": task_id}, {"$set": {"idempotency": None}})
 
     async def list(self, page: Page) -> Sequence[Task]:
@@ -188,12 +188,12 @@ class MongoStore:
 
     async def count_live(self, user_id: str | None = None) -> int:
         wanted = {"live": True} if user_id is None else {"live": True, "userId": user_id}
-        async with self._database() as database:
+        async with self.database() as database:
             return int(await database.tasks.count_documents(wanted))
 
     async def count_by_state(self) -> Mapping[State, int]:
         groups = [{"$match": {"live": True}}, {"$group": {"_id": "$state", "count": {"$sum": 1}}}]
-        async with self._database() as database:
+        async with self.database() as database:
             found = await database.tasks.aggregate(groups).to_list(None)
         return {State(group["_id"]): int(group["count"]) for group in found}
 
@@ -206,7 +206,7 @@ class MongoStore:
         wanted = {"live": True, "watch.nextLookAt": due, "watch.plannedAt": {"$gt": now}}
         wait = {"$subtract": ["$watch.nextLookAt", "$watch.plannedAt"]}
         from_now = {"watch.nextLookAt": {"$add": [now, wait]}, "watch.plannedAt": now}
-        async with self._database() as database:
+        async with self.database() as database:
             result = await database.tasks.update_many(wanted, [{"$set": from_now}])
         return int(result.modified_count)
 
@@ -220,7 +220,7 @@ class MongoStore:
             "callback.triedAt": {"$cond": [is_untried, "$callback.triedAt", now]},
             "callback.revision": {"$add": ["$callback.revision", 1]},
         }
-        async with self._database() as database:
+        async with self.database() as database:
             result = await database.tasks.update_many(wanted, [{"$set": from_now}])
         return int(result.modified_count)
 
@@ -232,7 +232,7 @@ class MongoStore:
 
     async def users_in_line(self) -> Sequence[tuple[str, int]]:
         oldest = {"_id": "$userId", "count": {"$sum": 1}, "oldest": {"$min": "$createdAt"}}
-        async with self._database() as database:
+        async with self.database() as database:
             steps = [{"$match": {"place": documents.IN_LINE}}, {"$group": oldest}]
             found = await database.tasks.aggregate(steps).to_list(None)
         rows = sorted((row["oldest"], row["_id"], row["count"]) for row in found)
@@ -242,7 +242,7 @@ class MongoStore:
         return await self._ids({"place": documents.IN_LINE, "userId": user_id}, OLDEST_FIRST, limit)
 
     async def known_jobs(self, job_ids: Sequence[str]) -> frozenset[str]:
-        async with self._database() as database:
+        async with self.database() as database:
             found = await database.tasks.find({"jobId": {"$in": [*job_ids]}}, {"jobId": 1}).to_list(None)
         return frozenset(document["jobId"] for document in found)
 
@@ -259,71 +259,71 @@ class MongoStore:
     async def save_callback(self, task_id: str, callback: Callback, over_revision: int) -> None:
         document = documents.callback_to_document(callback)
         wanted = {"_id": task_id, "callback.revision": over_revision}
-        async with self._database() as database:
+        async with self.database() as database:
             result = await database.tasks.update_one(wanted, {"$set": {"callback": document}})
         if not result.matched_count:
             raise Stale(f"the callback of task {task_id} is no longer at revision {over_revision}")
 
     async def expire_video(self, task_id: str) -> None:
-        async with self._database() as database:
+        async with self.database() as database:
             with_video = {"_id": task_id, "video.size": {"$exists": True}}
             await database.tasks.update_one(with_video, {"$set": {"video.expired": True}})
 
     async def delete(self, task_id: str) -> None:
-        async with self._database() as database:
+        async with self.database() as database:
             await database.tasks.delete_one({"_id": task_id})
 
     async def add_user(self, user: User) -> None:
         document = documents.user_to_document(user)
         try:
-            async with self._database() as database:
+            async with self.database() as database:
                 await database.users.insert_one({"_id": user.name} | document)
         except DuplicateKeyError as error:
             raise UserExists(user.name) from error
 
     async def find_user(self, name: str) -> User | None:
-        async with self._database() as database:
+        async with self.database() as database:
             document = await database.users.find_one({"_id": name})
         return documents.user_from_document(document) if document else None
 
     async def replace_user(self, user: User) -> None:
         document = documents.user_to_document(user)
-        async with self._database() as database:
+        async with self.database() as database:
             await database.users.replace_one({"_id": user.name}, document)
 
     async def users(self) -> Sequence[User]:
-        async with self._database() as database:
+        async with self.database() as database:
             found = await database.users.find(sort={"_id": 1}).to_list(None)
         return [documents.user_from_document(document) for document in found]
 
     async def disabled_users(self) -> frozenset[str]:
-        async with self._database() as database:
+        async with self.database() as database:
             found = await database.users.find({"disabled": True}, {"_id": 1}).to_list(None)
         return frozenset(document["_id"] for document in found)
 
     async def keep(self, name: str, candidate: str) -> str:
         try:
-            async with self._database() as database:
+            async with self.database() as database:
                 await database.keys.insert_one({"_id": name, "secret": candidate})
         except DuplicateKeyError:
-            async with self._database() as database:
+            async with self.database() as database:
                 kept = await database.keys.find_one({"_id": name})
             return str(kept["secret"])
         return candidate
 
     async def experience(self) -> Mapping[Kind, Durations]:
-        async with self._database() as database:
+        async with self.database() as database:
             found = await database.durations.find().to_list(None)
         return dict(documents.durations_from_document({"id": kept["_id"]} | kept) for kept in found)
 
     async def keep_durations(self, kind: Kind, durations: Durations) -> None:
         document = _stored(documents.durations_to_document(kind, durations))
-        async with self._database() as database:
+        async with self.database() as database:
             kept = database.durations.with_options(write_concern=RELAXED)
             await kept.replace_one({"_id": document["_id"]}, document, upsert=True)
 
     async def forget_durations(self, kind: Kind) -> None:
-        async with self._database() as database:
+        async with self.database() as database:
             await database.durations.delete_one({"_id": documents.kind_id(kind)})
 
     async def _prepare(self, database: Any) -> None:
@@ -345,12 +345,12 @@ class MongoStore:
     async def _ids(
         self, wanted: Mapping[str, Any], order: Mapping[str, int] | None = None, limit: int | None = None
     ) -> Sequence[str]:
-        async with self._database() as database:
+        async with self.database() as database:
             found = await database.tasks.find(wanted, {"_id": 1}, sort=order, limit=limit or 0).to_list(None)
         return [document["_id"] for document in found]
 
     async def _task(self, wanted: Mapping[str, Any]) -> Task | None:
-        async with self._database() as database:
+        async with self.database() as database:
             document = await database.tasks.find_one(wanted)
         return _task(document) if document else None
 
@@ -359,12 +359,13 @@ class MongoStore:
     ) -> Sequence[Task]:
         if limit == 0:  # which means "all" to MongoDB
             return []
-        async with self._database() as database:
+        async with self.database() as database:
             found = await database.tasks.find(wanted, sort=order, limit=limit or 0).to_list(None)
         return [_task(document) for document in found]
 
     @asynccontextmanager
-    async def _database(self) -> AsyncIterator[Any]:
+    async def database(self) -> AsyncIterator[Any]:
+        """For calls to the open database, all of them within one deadline; its errors are the port's."""
         if self._opened is None:
             raise StoreUnavailable("the database is not open")
         async with _answer_within(self._deadline):

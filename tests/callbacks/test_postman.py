@@ -15,7 +15,7 @@ import pytest
 from sora_ws.callbacks import RETRY_MS, Callback, Delivery, message_id
 from sora_ws.clock import Clock
 from sora_ws.delivery import Sender
-from sora_ws.media import Links
+from sora_ws.media.links import Links
 from sora_ws.postman import AT_ONCE_OF_A_USER, AT_ONCE_TO_A_HOST, Postman
 from sora_ws.push.messages import Presenter
 from sora_ws.rest.views import letter

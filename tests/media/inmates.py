@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from sora_ws.media import FileMedia
+from sora_ws.media.files import FileMedia
 
 
 def hog_memory() -> None:

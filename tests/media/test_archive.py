@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sora_ws import media as media_module
 from sora_ws.fence import Fence
-from sora_ws.media import FileMedia, Unplayable, archive
+from sora_ws.media.archive import PROBE, Unplayable, archive
+from sora_ws.media.files import FileMedia
 from sora_ws.task import Video
 from tests.media.files import write_bomb, write_mp4, write_sound, write_video
 
@@ -164,13 +164,13 @@ async def test_a_picture_too_large_for_the_fence_costs_the_thumbnail_alone(media
     assert (video.width, video.height, video.has_thumbnail) == (16_000, 16_000, False)
     assert await media.size(f"{TASK}.jpg") is None
     kilobytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    assert kilobytes * 1024 < media_module.PROBE.memory
+    assert kilobytes * 1024 < PROBE.memory
 
 
 @pytest.mark.gen_test(timeout=60)
 async def test_a_file_that_never_ends_is_given_up(media: FileMedia, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading without an end is ended by the clock."""
-    monkeypatch.setattr(media_module, "PROBE", Fence(seconds=1, memory=1024**3, file_size=1024**2))
+    monkeypatch.setattr("sora_ws.media.archive.PROBE", Fence(seconds=1, memory=1024**3, file_size=1024**2))
     os.mkfifo(media.partial(TASK))
     with pytest.raises(Unplayable, match="ended: "):
         await archive(media, TASK, media.partial(TASK))

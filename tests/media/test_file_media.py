@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sora_ws.media import CHUNK, FileMedia, MediaGone, MediaStore
+from sora_ws.media import CHUNK, MediaGone, MediaStore
+from sora_ws.media.files import FileMedia
 
 TASK = "video_" + "0123456789abcdef" * 2
 OTHER = "video_" + "f" * 32
@@ -148,7 +149,7 @@ async def test_a_start_sweeps_what_was_broken_off(media: FileMedia, tmp_path: Pa
     await keep(media, f"{TASK}.mp4", b"video")
     media.partial(OTHER).write_bytes(b"half")
     again = FileMedia(tmp_path / "media")
-    await again.sweep()
+    await again.prepare()
     assert not again.partial(OTHER).exists()
     assert await again.size(f"{TASK}.mp4") == 5
 

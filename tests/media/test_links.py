@@ -6,7 +6,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from sora_ws.media import Links, sniff_image
+from sora_ws.media.images import sniff_image
+from sora_ws.media.links import Links
 
 TASK = "video_" + "0123456789abcdef" * 2
 OTHER = "video_" + "f" * 32

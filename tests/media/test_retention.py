@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tornado.ioloop import IOLoop
 
-from sora_ws.media import FileMedia, Holding
+from sora_ws.media import Holding
+from sora_ws.media.files import FileMedia
 from sora_ws.retention import SETTLING_S, Limits, Retention
 from sora_ws.store import StoreUnavailable
 from sora_ws.store.sqlite import SqliteStore

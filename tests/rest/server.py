@@ -18,7 +18,8 @@ from tornado.web import Application
 from sora_ws.admission import Admission
 from sora_ws.auth import Accounts, Tokens
 from sora_ws.clock import Clock
-from sora_ws.media import FileMedia, Links
+from sora_ws.media.files import FileMedia
+from sora_ws.media.links import Links
 from sora_ws.metrics import Metrics
 from sora_ws.push.messages import Presenter, Stats
 from sora_ws.rest import RestContext, UnderWay, log_request, routes

@@ -29,7 +29,8 @@ from sora_ws.attendant import Patience
 from sora_ws.callbacks import SECOND, Delivery
 from sora_ws.clock import Clock
 from sora_ws.composition import Composition, application
-from sora_ws.media import Links, Unplayable, _Facts
+from sora_ws.media.archive import Unplayable, _Facts
+from sora_ws.media.links import Links
 from sora_ws.provider.limiter import LimitedVideos, Limiter
 from sora_ws.push.messages import Presenter
 from sora_ws.push.sse import EventStreams
@@ -336,7 +337,7 @@ class World:
             patch.multiple(PeriodicCallback, _run=Beat._run, _schedule_next=Beat._schedule_next),
             patch("sora_ws.metrics.LAG_EVERY_S", 3_600.0),  # there is none here
             patch("aiosqlite.connect", self._connect),
-            patch("sora_ws.media._probe", self._probe),
+            patch("sora_ws.media.archive._probe", self._probe),
             patch("sora_ws.composition.Sender", lambda allowed: self._receiver),
             patch("sora_ws.callbacks.RETRY_MS", RETRY_MS),
             patch("sora_ws.auth.PasswordHasher", lambda: CHEAP),

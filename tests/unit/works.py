@@ -11,7 +11,7 @@ from pathlib import Path
 from sora_ws.admission import Admission
 from sora_ws.attendant import PATIENCE, Attendant, Patience
 from sora_ws.clock import Clock
-from sora_ws.media import FileMedia
+from sora_ws.media.files import FileMedia
 from sora_ws.poller import Poller
 from sora_ws.provider.limiter import LimitedVideos, Limiter
 from sora_ws.provider.openai_videos import OpenAIVideos
