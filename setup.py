@@ -13,6 +13,7 @@ RUNTIME = [
     "PyJWT[crypto]>=2.15.1",  # crit, exp and nesting checks
     "pycurl>=7.45.7",  # for CurlAsyncHTTPClient; PREREQFUNCTION, and a wheel that finds the CA bundle
     "msgspec>=0.21",  # its DecodeError is a ValueError; Struct(gc=False)
+    "hiredis>=3.2",  # RESP3, with what is pushed told from replies
     "aiosqlite>=0.22,<0.23",  # its thread is `_thread`, which has to be a daemon
     "prometheus-client>=0.20",  # /metrics
     "argon2-cffi>=23.1",  # RFC 9106 default parameters

@@ -39,7 +39,8 @@ asks for time, as by 429), `operator` (a wrong key, say), `unavailable`, `held` 
 RFC 6455, `other` for what a client has made up.
 
 Worth an alarm: `sora_ws_provider_needs_operator` is 1; `sora_ws_provider_breaker_open` is 1 for minutes;
-`sora_ws_store_up` is 0; `sora_ws_webhooks_total{outcome="refused"}` rises, as by a changed secret;
+`sora_ws_store_up` or `sora_ws_redis_up` is 0;
+`sora_ws_webhooks_total{outcome="refused"}` rises, as by a changed secret;
 `sora_ws_tasks_live{state="submitting"}` only rises; more than a few in a hundred of
 `sora_ws_loop_lag_seconds` above 0.1.
 """

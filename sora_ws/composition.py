@@ -39,6 +39,11 @@ from sora_ws.metrics import (
     MESSAGES,
     NEEDS_OPERATOR,
     POSSIBLE_DOUBLES,
+    REDIS_UP,
+    RELAY_DROPPED,
+    RELAY_READ,
+    RELAYED_IN,
+    RELAYED_OUT,
     SLOW,
     SUBSCRIPTIONS,
     WAITING,
@@ -57,6 +62,8 @@ from sora_ws.push.hub import Hub
 from sora_ws.push.lines import Lines
 from sora_ws.push.messages import Presenter, Stats
 from sora_ws.push.reads import StateReads
+from sora_ws.push.redis import RedisBus
+from sora_ws.push.relay import Relay
 from sora_ws.push.selfcheck import bare_sockets
 from sora_ws.push.sse import EventStreams
 from sora_ws.rest import RestContext, UnderWay, event_routes, log_request, routes
@@ -150,6 +157,7 @@ class Composition:
         links = Links(await _links_key(store), settings.url)
         presenter = Presenter(settings.message_language, links, self._rhythm)
         self.hub = hub = Hub(presenter, self._clock)
+        relay = await self._relay()
         media = FileMedia(settings.state_dir / "media")
         await media.prepare()
         memory = Memory(store, self._rhythm.experience)
@@ -160,7 +168,7 @@ class Composition:
 
         provider = await self._provider()
         postman = await self._callbacks(presenter)
-        service, admission = await self._tasks(media, provider, postman)
+        service, admission = await self._tasks(media, provider, postman, relay)
         self._reads = reads = StateReads(hub, store, admission.placed)
         self._stack.push_async_callback(reads.close)
         stats = self._push(service, tokens)
@@ -197,6 +205,30 @@ class Composition:
             self._stack.push_async_callback(sockets.close)
         return serving(sockets)
 
+    async def _relay(self) -> Relay | None:
+        """The way to the other instances, started; None where this one is alone."""
+        settings = self._settings
+        if settings.redis_url is None:
+            return None
+        bus = RedisBus(settings.redis_url)
+        relay = Relay(
+            self.hub,
+            self._store,
+            bus,
+            prefix=await _relay_prefix(self._store, settings),
+            clock=self._clock,
+            read_every_s=settings.sora_poll_min_interval / 1000,
+        )
+        self.hub.others = relay
+        await relay.start()
+        self._stack.push_async_callback(relay.stop)
+        self._metrics.tell(REDIS_UP, lambda: bus.is_up)
+        self._metrics.tell(RELAYED_OUT, lambda: bus.sent)
+        self._metrics.tell(RELAYED_IN, lambda: relay.heard_states)
+        self._metrics.tell(RELAY_DROPPED, lambda: bus.dropped)
+        self._metrics.tell(RELAY_READ, lambda: relay.reads)
+        return relay
+
     async def _bring_forward(self) -> None:
         """Behind a clock that was set back, tasks and callbacks would wait until their old time."""
         now = self._clock()
@@ -211,13 +243,15 @@ class Composition:
             )
 
     async def _tasks(
-        self, media: MediaStore, provider: LimitedVideos, postman: Postman
+        self, media: MediaStore, provider: LimitedVideos, postman: Postman, relay: Relay | None
     ) -> tuple[VideoService, Admission]:
         """What looks after tasks, started, and what users do with them."""
         settings, store = self._settings, self._store
 
         def publish(task: Task) -> None:
-            self.hub.publish(task)
+            self.hub.publish(task)  # at home first
+            if relay is not None:
+                relay.publish(task)
             admission.note(task)
             if task.callback is not None and not task.is_live:
                 postman.nudge()
@@ -395,6 +429,12 @@ def application(handlers: list[Any], requests: UnderWay) -> Application:
 async def callback_secrets(store: KeyStore, settings: Settings) -> Sequence[Secret]:
     """What callbacks are signed with: CALLBACK_SECRET, or one that is made once. Raises StoreError."""
     return settings.callback_secret or (Secret(await store.keep("callbacks", new_secret())),)
+
+
+async def _relay_prefix(store: KeyStore, settings: Settings) -> str:
+    """By its name for people; another database of that name, or a copy of this one, is told apart."""
+    made = await store.keep("relay", secrets.token_hex(4))
+    return f"sora-ws:{settings.database_name}:{made}"
 
 
 async def _links_key(store: Store) -> bytes:

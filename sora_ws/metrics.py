@@ -98,6 +98,25 @@ CONFLATED: Final = Figure(
 CLOSED: Final = Figure(
     "sora_ws_connections_closed_total", "counter", "Connections that ended, by close code", ("code",)
 )
+REDIS_UP: Final = Figure(
+    "sora_ws_redis_up",
+    "gauge",
+    "1 where every node of Redis that is needed has an open line; absent without REDIS_URL",
+)
+RELAYED_OUT: Final = Figure(
+    "sora_ws_relayed_out_total", "counter", "Messages to other instances that Redis took"
+)
+RELAYED_IN: Final = Figure(
+    "sora_ws_relayed_in_total", "counter", "States of other instances that were news here"
+)
+RELAY_DROPPED: Final = Figure(
+    "sora_ws_relay_dropped_total",
+    "counter",
+    "Messages to other instances that were given up: Redis was away for too many, or refused them",
+)
+RELAY_READ: Final = Figure(
+    "sora_ws_relay_read_total", "counter", "States read from the database, as Redis may not have told them"
+)
 LOOP_LAG: Final = Figure(
     "sora_ws_loop_lag_seconds", "histogram", "How much too late the loop wakes up, ten times a second"
 )
@@ -123,6 +142,11 @@ FIGURES: Final = (
     MESSAGES,
     CONFLATED,
     CLOSED,
+    REDIS_UP,
+    RELAYED_OUT,
+    RELAYED_IN,
+    RELAY_DROPPED,
+    RELAY_READ,
     LOOP_LAG,
 )
 

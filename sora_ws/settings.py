@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import SplitResult, urlsplit
 
+from sora_ws.redis_url import RedisUrl
+
 Network = IPv4Network | IPv6Network
 Language = Literal["zh", "en"]
 
@@ -184,6 +186,12 @@ class Settings:
     database_url: str | None = _setting(
         _database_url, None, "mongodb://HOST/NAME or sqlite:///PATH", "a SQLite file in STATE_DIR"
     )
+    redis_url: RedisUrl | None = _setting(
+        RedisUrl.parse,
+        None,
+        "redis://HOST, for several instances on one MongoDB and one provider",
+        "none: one instance",
+    )
     sora_api_base_url: str | None = _setting(
         _http_url, None, "The videos API, up to and with its /v1", "the built-in simulator"
     )
@@ -283,6 +291,13 @@ class Settings:
         return Path("/", parts.path.lstrip("/")) if parts.scheme == "sqlite" else None
 
     @property
+    def database_name(self) -> str:
+        """The name of the database on its server; of a file, that of the file."""
+        if self.sqlite_path is not None:
+            return self.sqlite_path.name
+        return urlsplit(self.database_url or "").path.strip("/")
+
+    @property
     def url(self) -> str:
         """Where people find it: PUBLIC_URL, or by its port on this machine."""
         return self.public_url or f"http://localhost:{self.port}"
@@ -314,12 +329,27 @@ class Settings:
         values.setdefault("state_dir", default_state_dir(environ))
         values.setdefault("message_language", default_language(environ))
         settings = cls(**values)
+        settings._check_that_instances_share()
         if settings.sora_poll_min_interval > settings.sora_poll_interval:
             raise WrongSetting(
                 f"SORA_POLL_MIN_INTERVAL is {settings.sora_poll_min_interval}, "
                 f"more than SORA_POLL_INTERVAL, {settings.sora_poll_interval}: make it at most that"
             )
         return settings, warnings
+
+    def _check_that_instances_share(self) -> None:
+        """Several instances have everything in common. Raises WrongSetting."""
+        if self.redis_url is None:
+            return
+        if self.sqlite_path is not None:
+            raise WrongSetting(
+                "REDIS_URL is for instances that share a database: set DATABASE_URL to mongodb://HOST/NAME"
+            )
+        if self.simulates:
+            raise WrongSetting(
+                "REDIS_URL is for instances that share a provider: "
+                "set SORA_API_BASE_URL, e.g. to that of one `sora-ws simulate`"
+            )
 
 
 def setting_name(f: Field[Any]) -> str:
@@ -338,7 +368,7 @@ def _read(f: Field[Any], text: str) -> Any:
     try:
         return f.metadata["read"](text)
     except ValueError as error:
-        is_secret = "Secret" in str(f.type) or "@" in text
+        is_secret = "Secret" in str(f.type) or "@" in text or f.name == "redis_url"
         raise WrongSetting(f"{name}{'' if is_secret else f' is {text[:80]!r}'}: write {error}") from None
 
 

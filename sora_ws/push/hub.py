@@ -11,7 +11,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, Protocol
 
 from msgspec import Struct
 
@@ -39,6 +39,31 @@ class Topic(Struct, gc=False, eq=False):
     listeners: set[Connection]
     newest: Task | None = None
     """The newest state of a live task that several listen to."""
+    is_over: bool = False
+    """The end of the task has been told."""
+
+
+class Others(Protocol):
+    """The other instances: what they save is published here, on the topics that somebody listens to."""
+
+    def listen(self, topic: str) -> None:
+        """Somebody listens to it from now on."""
+        ...
+
+    def leave(self, topic: str) -> None:
+        """Nobody does any more."""
+        ...
+
+    def are_heard(self, topic: str) -> bool:
+        """Whether everything that they saved on it since `reach` is published here."""
+        ...
+
+    async def reach(self, topic: str) -> None:
+        """Returns when they are heard, or can't be just now: then they are as soon as they can.
+
+        What is read from the store behind it is missing nothing that is not published here later.
+        """
+        ...
 
 
 def task_topic(task_id: str) -> str:
@@ -73,6 +98,7 @@ class Hub:
         self._round: Round | None = None
         self.subscriptions = 0
         self.pushes_sent = 0
+        self.others: Others | None = None
 
     # --- who listens ---
 
@@ -81,6 +107,8 @@ class Hub:
         topic = self._topics.get(name)
         if topic is None:
             topic = self._topics[name] = Topic(name, set())
+            if name not in self._followers:
+                self._listen(name)
         if connection not in topic.listeners:
             topic.listeners.add(connection)
             _note(connection, topic)
@@ -113,6 +141,7 @@ class Hub:
             topic.newest = None
         if not topic.listeners:
             del self._topics[topic.name]
+            self._leave_unheard(topic.name)
 
     def newest(self, task_id: str) -> Task | None:
         """The newest state of a live task that several listen to; None where the store must be asked.
@@ -121,7 +150,18 @@ class Hub:
         kept, since it may be deleted without another word.
         """
         topic = self._topics.get(task_topic(task_id))
-        return None if topic is None else topic.newest
+        if topic is None or (self.others is not None and not self.others.are_heard(topic.name)):
+            return None
+        return topic.newest
+
+    def knows(self, task_id: str, seq: int) -> bool:
+        """Whether a state as new as this one has been published here."""
+        return self._known.get(task_id, -1) >= seq
+
+    def is_over(self, task_id: str) -> bool:
+        """Whether those who listen to the task were told its end."""
+        topic = self._topics.get(task_topic(task_id))
+        return topic is not None and topic.is_over
 
     @contextmanager
     def following(self, topic: str) -> Iterator[Mapping[str, Task]]:
@@ -131,6 +171,8 @@ class Hub:
         between the read and the subscription.
         """
         seen: dict[str, Task] = {}
+        if topic not in self._followers and topic not in self._topics:
+            self._listen(topic)
         self._followers.setdefault(topic, []).append(seen)
         try:
             yield seen
@@ -140,6 +182,15 @@ class Hub:
             followers[:] = [other for other in followers if other is not seen]
             if not followers:
                 del self._followers[topic]
+                self._leave_unheard(topic)
+
+    def _listen(self, topic: str) -> None:
+        if self.others is not None:
+            self.others.listen(topic)
+
+    def _leave_unheard(self, topic: str) -> None:
+        if self.others is not None and topic not in self._topics and topic not in self._followers:
+            self.others.leave(topic)
 
     # --- what they hear ---
 
@@ -234,7 +285,10 @@ class Hub:
 
     def _keep(self, task: Task) -> None:
         topic = self._topics.get(task_topic(task.id))
-        if topic is not None and len(topic.listeners) >= SEVERAL:
+        if topic is None:
+            return
+        topic.is_over = not task.is_live
+        if len(topic.listeners) >= SEVERAL:
             # Of one that waits, the place in line changes without a word: the store is asked.
             topic.newest = task if task.is_live and not task.waits else None
 

@@ -95,6 +95,8 @@ class StateReads:
         found: _Read | Exception
         with self._hub.following(topic) as published:
             try:
+                if self._hub.others is not None:
+                    await self._hub.others.reach(topic)
                 async with self._places:
                     found = _Read(await read(), published)
             except Exception as error:  # each of them answers it

@@ -109,6 +109,10 @@ class TaskStore(Protocol):
 
     async def find(self, task_id: str) -> Task | None: ...
 
+    async def find_all(self, task_ids: Collection[str]) -> Sequence[Task]:
+        """Those of these tasks that there are, in any order."""
+        ...
+
     async def find_by_key(self, user_id: str, key: str) -> Task | None:
         """The user's task that was created under this idempotency key."""
         ...
@@ -127,6 +131,16 @@ class TaskStore(Protocol):
 
     async def ended_since(self, user_id: str, seq: int, limit: int) -> Sequence[Task]:
         """The user's ended tasks with a higher `seq`, by it, rising; the `limit` highest of them."""
+        ...
+
+    async def live_of(self, *, user_ids: Collection[str] = (), teams: Collection[str] = ()) -> Sequence[Task]:
+        """The tasks that have not ended, of these users or else of these teams, in any order."""
+        ...
+
+    async def ended_of(
+        self, seq: int, *, user_ids: Collection[str] = (), teams: Collection[str] = ()
+    ) -> Sequence[Task]:
+        """The ended tasks with a higher `seq`, of these users or else of these teams, in any order."""
         ...
 
     async def count_live(self, user_id: str | None = None) -> int:

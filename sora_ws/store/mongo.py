@@ -80,10 +80,9 @@ TASK_INDEXES: Final = (
         name="due_callbacks",
         partialFilterExpression={"callback.dueAt": {"$gt": 0}},
     ),
-    IndexModel(
-        {"live": 1, "userId": 1} | LATEST_FIRST,
-        name="ended_tasks_of_user",
-        partialFilterExpression={"live": False},
+    *(
+        IndexModel({"live": 1} | keys | LATEST_FIRST, name=name, partialFilterExpression={"live": False})
+        for name, keys in {"ended_tasks_of_user": {"userId": 1}, "ended_tasks_of_team": {"team": 1}}.items()
     ),
 )
 USER_INDEXES: Final = (
@@ -164,6 +163,9 @@ class MongoStore:
     async def find(self, task_id: str) -> Task | None:
         return await self._task({"_id": task_id})
 
+    async def find_all(self, task_ids: Collection[str]) -> Sequence[Task]:
+        return await self._tasks({"_id": {"$in": [*task_ids]}})
+
     async def find_by_key(self, user_id: str, key: str) -> Task | None:
         return await self._task({"userId": user_id, "idempotency.key": key})
 
@@ -185,6 +187,14 @@ class MongoStore:
     async def ended_since(self, user_id: str, seq: int, limit: int) -> Sequence[Task]:
         wanted = {"live": False, "userId": user_id, "seq": {"$gt": seq}}
         return (await self._tasks(wanted, LATEST_FIRST, limit))[::-1]
+
+    async def live_of(self, *, user_ids: Collection[str] = (), teams: Collection[str] = ()) -> Sequence[Task]:
+        return await self._tasks({"live": True} | _of(user_ids, teams))
+
+    async def ended_of(
+        self, seq: int, *, user_ids: Collection[str] = (), teams: Collection[str] = ()
+    ) -> Sequence[Task]:
+        return await self._tasks({"live": False} | _of(user_ids, teams) | {"seq": {"$gt": seq}})
 
     async def count_live(self, user_id: str | None = None) -> int:
         wanted = {"live": True} if user_id is None else {"live": True, "userId": user_id}
@@ -355,7 +365,7 @@ class MongoStore:
         return _task(document) if document else None
 
     async def _tasks(
-        self, wanted: Mapping[str, Any], order: Mapping[str, int], limit: int | None = None
+        self, wanted: Mapping[str, Any], order: Mapping[str, int] | None = None, limit: int | None = None
     ) -> Sequence[Task]:
         if limit == 0:  # which means "all" to MongoDB
             return []
@@ -424,6 +434,10 @@ def _filter(page: Page) -> dict[str, Any]:
         wanted["createdAt"] = {"$lte": created_at}
         wanted["$or"] = [{"createdAt": {"$lt": created_at}}, {"_id": {"$lt": task_id}}]
     return wanted
+
+
+def _of(user_ids: Collection[str], teams: Collection[str]) -> dict[str, Any]:
+    return {"userId": {"$in": [*user_ids]}} if user_ids else {"team": {"$in": [*teams]}}
 
 
 def _stored(document: documents.Document) -> documents.Document:

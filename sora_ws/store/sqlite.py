@@ -65,6 +65,8 @@ CREATE INDEX IF NOT EXISTS live_tasks_of_user ON tasks (live, user_id, created_a
 CREATE INDEX IF NOT EXISTS live_tasks_of_team ON tasks (live, team, created_at, id)
     WHERE live = 1 AND team IS NOT NULL;
 CREATE INDEX IF NOT EXISTS ended_tasks_of_user ON tasks (live, user_id, seq, id) WHERE live = 0;
+CREATE INDEX IF NOT EXISTS ended_tasks_of_team ON tasks (live, team, seq, id)
+    WHERE live = 0 AND team IS NOT NULL;
 CREATE INDEX IF NOT EXISTS due_tasks ON tasks (live, next_look_at, id) WHERE live = 1;
 CREATE INDEX IF NOT EXISTS due_callbacks
     ON tasks (document ->> '$.callback.dueAt', id, document ->> '$.callback.host', user_id)
@@ -152,6 +154,9 @@ class SqliteStore:
         tasks = await self._tasks("WHERE id = ?", task_id)
         return tasks[0] if tasks else None
 
+    async def find_all(self, task_ids: Collection[str]) -> Sequence[Task]:
+        return await self._tasks("WHERE id IN (SELECT value FROM json_each(?))", _list(task_ids))
+
     async def find_by_key(self, user_id: str, key: str) -> Task | None:
         tasks = await self._tasks("WHERE user_id = ? AND idempotency_key = ?", user_id, key)
         return tasks[0] if tasks else None
@@ -183,6 +188,15 @@ class SqliteStore:
         )
         return newest[::-1]
 
+    async def live_of(self, *, user_ids: Collection[str] = (), teams: Collection[str] = ()) -> Sequence[Task]:
+        return await self._tasks(f"WHERE live = 1 AND {_among(user_ids)}", _list(user_ids or teams))
+
+    async def ended_of(
+        self, seq: int, *, user_ids: Collection[str] = (), teams: Collection[str] = ()
+    ) -> Sequence[Task]:
+        where = f"WHERE live = 0 AND {_among(user_ids)} AND seq > ?"
+        return await self._tasks(where, _list(user_ids or teams), seq)
+
     async def count_live(self, user_id: str | None = None) -> int:
         query = "SELECT count(*) FROM tasks WHERE live = 1"
         if user_id is None:
@@ -202,7 +216,7 @@ class SqliteStore:
         return await self._tasks(
             f"WHERE live = 1 AND next_look_at <= ? AND {others} ORDER BY next_look_at, id LIMIT ?",
             until,
-            msgspec.json.encode([*but_not]).decode(),
+            _list(but_not),
             limit,
         )
 
@@ -375,6 +389,15 @@ def _where(page: Page) -> tuple[str, Sequence[str | int]]:
         terms.append("(created_at, id) < (?, ?)")
         values = (*values, *page.before)
     return " AND ".join(terms), values
+
+
+def _among(user_ids: Collection[str]) -> str:
+    return f"{'user_id' if user_ids else 'team'} IN (SELECT value FROM json_each(?))"  # noqa: S608 one of two
+
+
+def _list(values: Collection[str]) -> str:
+    """For `json_each`: one text of a statement however many they are, so that it is prepared once."""
+    return msgspec.json.encode([*values]).decode()
 
 
 def _places(values: Collection[str]) -> str:

@@ -158,6 +158,38 @@ async def test_ended_tasks_come_by_their_end(store: Store) -> None:
 
 
 @pytest.mark.gen_test
+async def test_many_are_found_at_once(store: Store) -> None:
+    """By their ids, those that there are; none where none are asked for."""
+    tasks = [rendering(a_task(at=NOW + n)) for n in range(600)]
+    await insert_shuffled(store, tasks)
+    wanted = [task.id for task in tasks[50:]]
+    found = await store.find_all([*wanted, "video_0", "$where", ""])
+    assert sorted(ids(found)) == sorted(wanted)
+    assert {task.id: task for task in found}[tasks[50].id] == tasks[50]
+    assert await store.find_all([]) == []
+
+
+@pytest.mark.gen_test
+async def test_rooms_are_read_together(store: Store) -> None:
+    """The live tasks of several users or teams, and what ended in them behind a seq."""
+    a1, b1, c1 = a_task(team="x"), rendering(a_task(user="bob")), a_task(user="eve", team="y")
+    a2 = a_task(team="x").cancel(NOW + 1_000)
+    b2, c2 = (a_task(user=user, team="y").cancel(NOW + 2_000) for user in ("bob", "eve"))
+    await insert_shuffled(store, [a1, b1, c1, a2, b2, c2])
+    reads = {
+        (a1.id, b1.id): store.live_of(user_ids=["ann", "bob", "nobody"]),
+        (a1.id, c1.id): store.live_of(teams=["x", "y"]),
+        (a2.id, b2.id): store.ended_of(NOW, user_ids=["ann", "bob"]),
+        (b2.id,): store.ended_of(a2.seq, user_ids=["ann", "bob"]),
+        (b2.id, c2.id): store.ended_of(NOW, teams=["y"]),
+        (): store.ended_of(b2.seq, teams=["x", "y"]),
+    }
+    for wanted, read in reads.items():
+        assert sorted(ids(await read)) == sorted(wanted)
+    assert await store.live_of(user_ids=["nobody"]) == await store.ended_of(NOW, teams=["z"]) == []
+
+
+@pytest.mark.gen_test
 async def test_live_tasks_are_counted(store: Store) -> None:
     """Of one user, or of all; an end counts at once."""
     tasks = [a_task(), rendering(a_task()), a_task(user="bob")]

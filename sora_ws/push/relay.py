@@ -1,0 +1,289 @@
+"""What instances on one database tell each other: the states that they save, and a few words.
+
+A state is told at home first, so nothing here is ever waited for. Each topic that somebody here listens
+to is subscribed at the bus. Where that was not so, because the bus was away or had not confirmed it yet,
+the topic is *blind*: its tasks are read from the store again, until the bus has it and they were read
+once more behind that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
+from typing import Final, Protocol
+
+import msgspec
+
+from sora_ws.push.hub import Hub, topics_of
+from sora_ws.store import StoreError, TaskStore
+from sora_ws.task import Task
+
+log = logging.getLogger(__name__)
+
+REACH_S: Final = 0.5
+"""So long a subscriber waits for the bus; then the store alone is asked, and asked again later."""
+
+GATHER_S: Final = 0.05  # confirmations come in a row, and are followed by one reading
+
+READ_AT_ONCE: Final = 500  # tasks or rooms
+LEEWAY_MS: Final = 60_000
+"""Between a change and when its loss is noticed, with clocks that differ."""
+
+ORIGIN_BYTES: Final = 4
+WORDS: Final = "words:"
+
+
+class BusEar(Protocol):
+    """Who is told what comes by a bus; nothing of it may raise."""
+
+    def heard(self, channel: bytes, data: bytes) -> None: ...
+
+    def joined(self, channel: bytes) -> None:
+        """From now on no message on the channel is missed, until it is parted."""
+        ...
+
+    def parted(self, channels: Collection[bytes]) -> None:
+        """Messages on these may be missed from now on, and were perhaps for some seconds before.
+
+        They are joined again as soon as that can be. It may name channels that never were.
+        """
+        ...
+
+
+class Bus(Protocol):
+    """Channels that all instances share. No call waits, and none fails."""
+
+    sent: int
+    """Messages that the bus has taken."""
+    dropped: int
+    """Messages that were given up."""
+
+    @property
+    def is_up(self) -> bool:
+        """Whether what is published now leaves now, and what is subscribed is joined."""
+        ...
+
+    async def start(self, ear: BusEar) -> None:
+        """Returns when it is up, or is known not to be; it comes up by itself then."""
+        ...
+
+    async def stop(self) -> None: ...
+
+    def subscribe(self, channel: bytes) -> None:
+        """`joined` tells when; may be asked again, and then tells again."""
+        ...
+
+    def unsubscribe(self, channel: bytes) -> None: ...
+
+    def publish(self, key: str, channels: Iterable[bytes], data: bytes) -> None:
+        """To all who have joined one of the channels, once for each of these.
+
+        What can't leave yet waits, of one key the newest alone, and of all keys a bounded number. It
+        may come twice.
+        """
+        ...
+
+
+class Relay:
+    """`hub.Others` over a bus, and the other way round: what they publish is published here."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        store: TaskStore,
+        bus: Bus,
+        *,
+        prefix: str,
+        clock: Callable[[], int],
+        read_every_s: float,
+    ) -> None:
+        """`prefix` is in front of all channels: one for all instances on one database, and for no other.
+
+        `read_every_s`: how often blind topics are read again while the bus is away.
+        """
+        self.heard_states = 0
+        self.reads = 0
+        self.unreadable = 0
+        self._hub = hub
+        self._store = store
+        self._bus = bus
+        self._prefix = prefix
+        self._now = clock
+        self._read_every_s = read_every_s
+        self._me = secrets.token_hex(ORIGIN_BYTES).encode()
+        self._topics: dict[bytes, str] = {}  # that are wanted, by their channel
+        self._joined: set[str] = set()
+        self._blind: set[str] = set()
+        self._seen_again: set[str] = set()  # joined since before the reading that is under way began
+        self._blind_since: int | None = None
+        self._reaching: dict[str, asyncio.Event] = {}
+        self._news = asyncio.Event()
+        self._reading: asyncio.Task[None] | None = None
+        self._words: dict[str, Callable[[bytes], None]] = {}
+        self._said = 0
+
+    async def start(self) -> None:
+        await self._bus.start(self)
+        self._reading = asyncio.create_task(self._keep_reading())
+
+    async def stop(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait((self._reading,))
+        await self._bus.stop()
+
+    # --- states ---
+
+    def publish(self, task: Task) -> None:
+        """Tell the others of a state that was saved, and told here."""
+        head = b"%b %b %d " % (self._me, task.id.encode(), task.seq)
+        self._bus.publish(task.id, map(self._channel, topics_of(task)), head + msgspec.json.encode(task))
+
+    def listen(self, topic: str) -> None:
+        channel = self._channel(topic)
+        self._topics[channel] = topic
+        self._bus.subscribe(channel)
+
+    def leave(self, topic: str) -> None:
+        channel = self._channel(topic)
+        del self._topics[channel]
+        self._forget([topic])
+        self._blind.discard(topic)
+        self._bus.unsubscribe(channel)
+
+    def are_heard(self, topic: str) -> bool:
+        return topic in self._joined and topic not in self._blind
+
+    async def reach(self, topic: str) -> None:
+        if topic in self._joined:
+            return
+        if self._bus.is_up:
+            reached = self._reaching.setdefault(topic, asyncio.Event())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(REACH_S):
+                    await reached.wait()
+        if topic not in self._joined and self._channel(topic) in self._topics:
+            self._make_blind([topic])
+
+    # --- words ---
+
+    def say(self, name: str, word: bytes) -> None:
+        """Tell it to the others, once and now; who is cut off just then never hears it."""
+        self._said += 1
+        channel = self._channel(WORDS + name)
+        self._bus.publish(f"{name} {self._said}", [channel], b"%b %b" % (self._me, word))
+
+    def on_word(self, name: str, act: Callable[[bytes], None]) -> None:
+        """Call it with each word of this name that another instance says."""
+        self._words[name] = act
+        self.listen(WORDS + name)
+
+    # --- what comes by the bus ---
+
+    def heard(self, channel: bytes, data: bytes) -> None:
+        topic = self._topics.get(channel)
+        if topic is None or data.startswith(self._me):
+            return
+        try:
+            if topic.startswith(WORDS):
+                self._words[topic.removeprefix(WORDS)](data.split(b" ", 1)[1])
+            else:
+                self._take(data)
+        except (ValueError, IndexError):  # msgspec's errors are ValueErrors
+            self.unreadable += 1
+            if self.unreadable == 1:
+                log.warning("an instance of another version says what can't be read here")
+
+    def joined(self, channel: bytes) -> None:
+        topic = self._topics.get(channel)
+        if topic is None:
+            return
+        self._joined.add(topic)
+        reached = self._reaching.pop(topic, None)
+        if reached is not None:
+            reached.set()
+        if topic in self._blind:
+            self._news.set()
+
+    def parted(self, channels: Collection[bytes]) -> None:
+        topics = [self._topics[channel] for channel in channels if channel in self._topics]
+        parted = [topic for topic in topics if topic in self._joined]
+        self._forget(parted)
+        self._make_blind(parted)
+
+    def _take(self, data: bytes) -> None:
+        """A state on one of its topics; on the others it may have come before, and is not read again."""
+        _, task_id, seq, state = data.split(b" ", 3)
+        if not self._hub.knows(task_id.decode(), int(seq)):
+            self.heard_states += 1
+            self._hub.publish(msgspec.json.decode(state, type=Task))
+
+    def _channel(self, topic: str) -> bytes:
+        return f"{self._prefix}:{topic}".encode(errors="surrogatepass")
+
+    def _forget(self, topics: Iterable[str]) -> None:
+        self._joined.difference_update(topics)
+        self._seen_again.difference_update(topics)
+
+    # --- what may have been missed ---
+
+    def _make_blind(self, topics: Iterable[str]) -> None:
+        topics = [topic for topic in topics if not topic.startswith(WORDS)]
+        if self._blind_since is None:
+            self._blind_since = self._now() - LEEWAY_MS
+        if topics and not self._blind:
+            self._news.set()
+        self._blind.update(topics)
+
+    async def _keep_reading(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._read_every_s if self._blind else None):
+                    await self._news.wait()
+            await asyncio.sleep(GATHER_S)
+            self._news.clear()
+            await self._read_blind()
+
+    async def _read_blind(self) -> None:
+        """Read them, and let those see again that were joined all the while."""
+        began, topics = self._now(), tuple(self._blind)
+        self._seen_again = self._joined & self._blind
+        try:
+            await self._read(topics, self._blind_since or began)
+        except StoreError as error:
+            log.warning("what other instances changed is not read yet: %s", error)
+        except Exception:
+            log.exception("what other instances changed can't be read", extra={"action": "fault"})
+        else:
+            self._blind -= self._seen_again
+            self._blind_since = began - LEEWAY_MS if self._blind else None
+
+    async def _read(self, topics: Sequence[str], since: int) -> None:
+        names: dict[str, list[str]] = {"task": [], "user": [], "team": []}
+        for topic in topics:
+            kind, _, name = topic.partition(":")
+            names[kind].append(name)
+        live = [task_id for task_id in names["task"] if not self._hub.is_over(task_id)]
+        for ids in _slices(live):
+            self._tell(await self._store.find_all(ids))
+        for users in _slices(names["user"]):
+            self._tell(await self._store.live_of(user_ids=users))
+            self._tell(await self._store.ended_of(since, user_ids=users))
+        for teams in _slices(names["team"]):
+            self._tell(await self._store.live_of(teams=teams))
+            self._tell(await self._store.ended_of(since, teams=teams))
+
+    def _tell(self, tasks: Sequence[Task]) -> None:
+        self.reads += len(tasks)
+        for task in tasks:
+            self._hub.publish(task)
+
+
+def _slices(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    rest = iter(names)
+    while some := tuple(islice(rest, READ_AT_ONCE)):
+        yield some
