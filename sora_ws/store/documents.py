@@ -1,8 +1,8 @@
 """What a task and a user look like at rest: plain documents with readable names.
 
-Both adapters keep the same document, MongoDB as BSON and SQLite as JSON. Every field is there,
-null where it is unset. `format`, `status`, `live` and `place` are written for queries and for people who
-look into the database, and are worked out anew when a task is read.
+Both adapters keep the same document, MongoDB as BSON, SQLite as JSON with some of a task's fields in
+columns. Every field is there, null where it is unset. `format`, `status`, `live` and `place` are written
+for queries and for people who look into the database, and are worked out anew when a task is read.
 """
 
 from __future__ import annotations
@@ -92,10 +92,10 @@ def kind_id(kind: Kind) -> str:
     return msgspec.json.encode(kind).decode()
 
 
-def check_format(found: int) -> None:
+def check_format(found: int, known: int = FORMAT) -> None:
     """Raises NewerFormat where a later version than this one wrote `found`."""
-    if found > FORMAT:
-        raise NewerFormat(f"the database has format {found}, this version knows up to {FORMAT}")
+    if found > known:
+        raise NewerFormat(f"the database has format {found}, this version knows up to {known}")
 
 
 def _place(task: Task) -> str | None:

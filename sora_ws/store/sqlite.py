@@ -1,9 +1,7 @@
 """Tasks, users and keys in one SQLite file: the database of a start without configuration.
 
-A row holds the document of `documents.py` as JSON; what queries look for are columns generated
-from it. A task's `watch` stands beside: it changes most often and alone, and then leaves most
-indexes as they are. Every call is one statement, which is done or not done whatever becomes of its
-caller.
+`sqlite_tables.py` has what is in the file. Every call is one transaction, which is done or not done
+whatever becomes of its caller.
 """
 
 from __future__ import annotations
@@ -31,6 +29,18 @@ from sora_ws.store import (
     documents,
 )
 from sora_ws.store.sqlite_lines import Line, Writer, driver_errors
+from sora_ws.store.sqlite_tables import (
+    INSERT,
+    SAVE,
+    SAVE_MOVING,
+    SELECT,
+    from_json,
+    prepare,
+    task_from_row,
+    task_to_row,
+    to_json,
+    watch_to_columns,
+)
 from sora_ws.task import LIVE, NEVER, State, Task, Watch
 
 L = TypeVar("L", bound=Line)
@@ -38,53 +48,7 @@ L = TypeVar("L", bound=Line)
 # Room for the pages of 10,000 live tasks: with the default of 2 MB a save read six from the file again.
 CACHE_KIB: Final = 32_000
 
-SCHEMA: Final = """
-BEGIN IMMEDIATE;
-CREATE TABLE IF NOT EXISTS tasks (
-    id TEXT PRIMARY KEY,
-    document TEXT NOT NULL,
-    watch TEXT NOT NULL,
-    user_id TEXT AS (document ->> '$.userId'),
-    team TEXT AS (document ->> '$.team'),
-    status TEXT AS (document ->> '$.status'),
-    live INTEGER AS (document ->> '$.live'),
-    seq INTEGER AS (document ->> '$.seq'),
-    created_at INTEGER AS (document ->> '$.createdAt'),
-    next_look_at INTEGER AS (watch ->> '$.nextLookAt'),
-    idempotency_key TEXT AS (document ->> '$.idempotency.key')
-) STRICT;
-CREATE UNIQUE INDEX IF NOT EXISTS tasks_by_key ON tasks (user_id, idempotency_key)
-    WHERE idempotency_key IS NOT NULL;
-CREATE INDEX IF NOT EXISTS tasks_of_user ON tasks (user_id, created_at, id);
-CREATE INDEX IF NOT EXISTS tasks_of_user_by_status ON tasks (user_id, status, created_at, id);
-CREATE INDEX IF NOT EXISTS tasks_of_team ON tasks (team, created_at, id) WHERE team IS NOT NULL;
-CREATE INDEX IF NOT EXISTS tasks_of_team_by_status ON tasks (team, status, created_at, id)
-    WHERE team IS NOT NULL;
-CREATE INDEX IF NOT EXISTS live_tasks ON tasks (live, created_at, id) WHERE live = 1;
-CREATE INDEX IF NOT EXISTS live_tasks_of_user ON tasks (live, user_id, created_at, id) WHERE live = 1;
-CREATE INDEX IF NOT EXISTS live_tasks_of_team ON tasks (live, team, created_at, id)
-    WHERE live = 1 AND team IS NOT NULL;
-CREATE INDEX IF NOT EXISTS ended_tasks_of_user ON tasks (live, user_id, seq, id) WHERE live = 0;
-CREATE INDEX IF NOT EXISTS ended_tasks_of_team ON tasks (live, team, seq, id)
-    WHERE live = 0 AND team IS NOT NULL;
-CREATE INDEX IF NOT EXISTS due_tasks ON tasks (live, next_look_at, id) WHERE live = 1;
-CREATE INDEX IF NOT EXISTS due_callbacks
-    ON tasks (document ->> '$.callback.dueAt', id, document ->> '$.callback.host', user_id)
-    WHERE document ->> '$.callback.dueAt' IS NOT NULL;
-CREATE INDEX IF NOT EXISTS tasks_by_place ON tasks (document ->> '$.place', user_id, created_at, id)
-    WHERE document ->> '$.place' IS NOT NULL;
-CREATE INDEX IF NOT EXISTS tasks_by_job ON tasks (document ->> '$.jobId')
-    WHERE document ->> '$.jobId' IS NOT NULL;
-CREATE TABLE IF NOT EXISTS users (
-    name TEXT PRIMARY KEY,
-    document TEXT NOT NULL,
-    disabled INTEGER AS (document ->> '$.disabled')
-) STRICT;
-CREATE INDEX IF NOT EXISTS disabled_users ON users (disabled, name) WHERE disabled = 1;
-CREATE TABLE IF NOT EXISTS keys (name TEXT PRIMARY KEY, secret TEXT NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS durations (id TEXT PRIMARY KEY, document TEXT NOT NULL) STRICT;
-COMMIT;
-"""
+PREPARE_SECONDS: Final = 600.0  # for what an older version has left, all of which is written anew
 
 
 class SqliteStore:
@@ -125,27 +89,25 @@ class SqliteStore:
                 await line.close()
 
     async def insert(self, task: Task) -> None:
-        document, watch = _parts(task)
-        insert = "INSERT INTO tasks (id, document, watch) VALUES (?, ?, ?)"
         try:
-            await self._write(insert, task.id, document, watch)
+            await self._write(INSERT, *task_to_row(task))
         except sqlite3.IntegrityError as error:
             raise await self._conflict(task) from error
 
     async def save(self, task: Task, over_seq: int) -> None:
-        document, watch = _parts(task)
-        update = """UPDATE tasks
-            SET document = json_set(?, '$.idempotency', document -> '$.idempotency'), watch = ?
-            WHERE id = ? AND seq = ? RETURNING id"""
+        values = (*task_to_row(task), over_seq)
+        # An end changes what is looked for in any case.
+        updates = (SAVE_MOVING, SAVE) if task.is_live else (SAVE,)
+        attempts = [(update, values) for update in updates]
         # Each step on the way may wait a moment for those of other tasks; an end is told at once.
-        changed = await self._write(update, document, watch, task.id, over_seq, is_patient=task.is_live)
+        changed = await _opened(self._writer).write(*attempts, is_patient=task.is_live)
         if not changed:
             raise Stale(f"task {task.id} is no longer at seq {over_seq}")
 
     async def reschedule(self, task_id: str, watch: Watch) -> None:
-        document = _json(documents.watch_to_document(watch))
-        update = "UPDATE tasks SET watch = ? WHERE id = ? AND live = 1"
-        await self._write(update, document, task_id, is_patient=True)
+        update = "UPDATE tasks SET next_look_at = ?, watch = ? WHERE id = ? AND live = 1"
+        values = (*watch_to_columns(watch), task_id)
+        await _opened(self._writer).write((update, values), is_patient=True)
 
     async def settled(self) -> None:
         await _opened(self._writer).settled()
@@ -158,13 +120,11 @@ class SqliteStore:
         return await self._tasks("WHERE id IN (SELECT value FROM json_each(?))", _list(task_ids))
 
     async def find_by_key(self, user_id: str, key: str) -> Task | None:
-        tasks = await self._tasks("WHERE user_id = ? AND idempotency_key = ?", user_id, key)
+        tasks = await self._tasks("WHERE user_id = ? AND idempotency ->> '$.key' = ?", user_id, key)
         return tasks[0] if tasks else None
 
     async def forget_key(self, task_id: str) -> None:
-        await self._write(
-            "UPDATE tasks SET document = json_set(document, '$.idempotency', NULL) WHERE id = ?", task_id
-        )
+        await self._write("UPDATE tasks SET idempotency = NULL WHERE id = ?", task_id)
 
     async def list(self, page: Page) -> Sequence[Task]:
         where, values = _where(page)
@@ -221,58 +181,54 @@ class SqliteStore:
         )
 
     async def bring_forward(self, now: int) -> int:
-        update = """UPDATE tasks SET watch = json_set(
-                watch, '$.nextLookAt', ?1 + next_look_at - (watch ->> '$.plannedAt'), '$.plannedAt', ?1)
-            WHERE live = 1 AND next_look_at >= ?1 AND next_look_at < ?2 AND watch ->> '$.plannedAt' > ?1
-            RETURNING id"""
-        return len(await self._write(update, now, NEVER))
+        update = """UPDATE tasks SET next_look_at = ?1 + next_look_at - (watch ->> '$.plannedAt'),
+                watch = json_set(watch, '$.plannedAt', ?1)
+            WHERE live = 1 AND next_look_at >= ?1 AND next_look_at < ?2 AND watch ->> '$.plannedAt' > ?1"""
+        return await self._write(update, now, NEVER)
 
     async def bring_callbacks_forward(self, now: int) -> int:
-        due, tried = "document ->> '$.callback.dueAt'", "document ->> '$.callback.triedAt'"
-        is_untried = "document ->> '$.callback.attempts' = 0"
-        update = f"""UPDATE tasks SET document = json_set(document,
-                '$.callback.dueAt', ?1 + iif({is_untried}, 0, {due} - {tried}),
-                '$.callback.triedAt', iif({is_untried}, {tried}, ?1),
-                '$.callback.revision', document ->> '$.callback.revision' + 1)
-            WHERE {due} > ?1 AND ({is_untried} OR {tried} > ?1) RETURNING id"""  # noqa: S608 values are bound
-        return len(await self._write(update, now))
+        due, tried = "callback ->> '$.dueAt'", "callback ->> '$.triedAt'"
+        is_untried = "callback ->> '$.attempts' = 0"
+        update = f"""UPDATE tasks SET callback = json_set(callback,
+                '$.dueAt', ?1 + iif({is_untried}, 0, {due} - {tried}),
+                '$.triedAt', iif({is_untried}, {tried}, ?1),
+                '$.revision', callback ->> '$.revision' + 1)
+            WHERE {due} > ?1 AND ({is_untried} OR {tried} > ?1)"""  # noqa: S608 values are bound
+        return await self._write(update, now)
 
     async def find_by_job(self, job_id: str) -> Task | None:
-        tasks = await self._tasks("WHERE document ->> '$.jobId' = ? AND live = 1 LIMIT 1", job_id)
+        tasks = await self._tasks("WHERE job_id = ? AND live = 1 LIMIT 1", job_id)
         return tasks[0] if tasks else None
 
     async def at_provider(self) -> Sequence[str]:
-        rows = await self._read(
-            "SELECT id FROM tasks WHERE document ->> '$.place' = ?", documents.AT_PROVIDER
-        )
+        rows = await self._read("SELECT id FROM tasks WHERE place = ?", documents.AT_PROVIDER)
         return [task_id for (task_id,) in rows]
 
     async def users_in_line(self) -> Sequence[tuple[str, int]]:
         select = """SELECT min(created_at), user_id, count(*) FROM tasks
-            WHERE document ->> '$.place' = ? GROUP BY user_id"""
+            WHERE place = ? GROUP BY user_id"""
         rows = await self._read(select, documents.IN_LINE)
         return [(user_id, count) for _, user_id, count in sorted(rows)]
 
     async def ids_in_line(self, user_id: str, limit: int | None = None) -> Sequence[str]:
-        select = """SELECT id FROM tasks WHERE document ->> '$.place' = ? AND user_id = ?
+        select = """SELECT id FROM tasks WHERE place = ? AND user_id = ?
             ORDER BY created_at, id LIMIT ?"""
         rows = await self._read(select, documents.IN_LINE, user_id, -1 if limit is None else limit)
         return [task_id for (task_id,) in rows]
 
     async def known_jobs(self, job_ids: Sequence[str]) -> frozenset[str]:
         wanted = ", ".join("?" * len(job_ids))
-        job = "document ->> '$.jobId'"
-        rows = await self._read(f"SELECT {job} FROM tasks WHERE {job} IN ({wanted})", *job_ids)  # noqa: S608
+        rows = await self._read(f"SELECT job_id FROM tasks WHERE job_id IN ({wanted})", *job_ids)  # noqa: S608
         return frozenset(job_id for (job_id,) in rows)
 
     async def due_callbacks(
         self, until: int, limit: int, *, but_not_to: Collection[str] = (), but_not_of: Collection[str] = ()
     ) -> Sequence[Task]:
         return await self._tasks(
-            f"""WHERE document ->> '$.callback.dueAt' <= ?
-                AND document ->> '$.callback.host' NOT IN ({_places(but_not_to)})
+            f"""WHERE callback ->> '$.dueAt' <= ?
+                AND callback ->> '$.host' NOT IN ({_places(but_not_to)})
                 AND user_id NOT IN ({_places(but_not_of)})
-                ORDER BY document ->> '$.callback.dueAt', id LIMIT ?""",
+                ORDER BY callback ->> '$.dueAt', id LIMIT ?""",
             until,
             *but_not_to,
             *but_not_of,
@@ -280,9 +236,8 @@ class SqliteStore:
         )
 
     async def save_callback(self, task_id: str, callback: Callback, over_revision: int) -> None:
-        document = _json(documents.callback_to_document(callback))
-        update = """UPDATE tasks SET document = json_set(document, '$.callback', json(?))
-            WHERE id = ? AND document ->> '$.callback.revision' = ? RETURNING id"""
+        document = to_json(documents.callback_to_document(callback))
+        update = "UPDATE tasks SET callback = ? WHERE id = ? AND callback ->> '$.revision' = ?"
         if not await self._write(update, document, task_id, over_revision):
             raise Stale(f"the callback of task {task_id} is no longer at revision {over_revision}")
 
@@ -297,7 +252,7 @@ class SqliteStore:
         await self._write("DELETE FROM tasks WHERE id = ?", task_id)
 
     async def add_user(self, user: User) -> None:
-        row = (user.name, _json(documents.user_to_document(user)))
+        row = (user.name, to_json(documents.user_to_document(user)))
         try:
             await self._write("INSERT INTO users (name, document) VALUES (?, ?)", *row)
         except sqlite3.IntegrityError as error:
@@ -308,7 +263,7 @@ class SqliteStore:
         return users[0] if users else None
 
     async def replace_user(self, user: User) -> None:
-        document = _json(documents.user_to_document(user))
+        document = to_json(documents.user_to_document(user))
         await self._write("UPDATE users SET document = ? WHERE name = ?", document, user.name)
 
     async def users(self) -> Sequence[User]:
@@ -326,12 +281,12 @@ class SqliteStore:
 
     async def experience(self) -> Mapping[Kind, Durations]:
         rows = await self._read("SELECT document FROM durations")
-        return dict(documents.durations_from_document(msgspec.json.decode(row)) for (row,) in rows)
+        return dict(documents.durations_from_document(from_json(row)) for (row,) in rows)
 
     async def keep_durations(self, kind: Kind, durations: Durations) -> None:
         document = documents.durations_to_document(kind, durations)
         keep = "INSERT OR REPLACE INTO durations (id, document) VALUES (?, ?)"
-        await self._write(keep, document["id"], _json(document))
+        await self._write(keep, document["id"], to_json(document))
 
     async def forget_durations(self, kind: Kind) -> None:
         await self._write("DELETE FROM durations WHERE id = ?", documents.kind_id(kind))
@@ -345,32 +300,28 @@ class SqliteStore:
         sqlite3.connect(self._path).close()
 
     async def _prepare(self, writer: Line) -> None:
-        [(found,)] = await writer.run("PRAGMA user_version")
-        documents.check_format(found)
         await writer.run("PRAGMA journal_mode = WAL")
         await writer.run("PRAGMA synchronous = FULL")
         await writer.run(f"PRAGMA cache_size = -{CACHE_KIB}")
-        await writer.run_script(SCHEMA)
-        if found != documents.FORMAT:
-            await writer.run(f"PRAGMA user_version = {documents.FORMAT}")
+        await writer.apply(prepare, PREPARE_SECONDS)
 
     async def _conflict(self, task: Task) -> StoreError:
         taken = await self.find_by_key(task.user_id, task.idempotency.key) if task.idempotency else None
         return DuplicateKey(taken) if taken else StoreError(f"task {task.id} is there already")
 
     async def _tasks(self, where: str, *values: Any) -> Sequence[Task]:
-        select = f"SELECT document, watch FROM tasks {where}"  # noqa: S608 values are bound
-        return [_task(*row) for row in await self._read(select, *values)]
+        return [task_from_row(row) for row in await self._read(f"{SELECT} {where}", *values)]
 
     async def _users(self, where: str, *values: Any) -> Sequence[User]:
         select = f"SELECT document FROM users {where}"  # noqa: S608 values are bound
-        return [_user(*row) for row in await self._read(select, *values)]
+        rows = await self._read(select, *values)
+        return [documents.user_from_document(from_json(row)) for (row,) in rows]
 
     async def _read(self, sql: str, *values: Any) -> Sequence[Any]:
         return await _opened(self._reader).run(sql, *values)
 
-    async def _write(self, sql: str, *values: Any, is_patient: bool = False) -> Sequence[Any]:
-        return await _opened(self._writer).run(sql, *values, is_patient=is_patient)
+    async def _write(self, sql: str, *values: Any) -> int:
+        return await _opened(self._writer).write((sql, values))
 
 
 def _opened(line: L | None) -> L:
@@ -402,22 +353,3 @@ def _list(values: Collection[str]) -> str:
 
 def _places(values: Collection[str]) -> str:
     return ", ".join("?" * len(values))
-
-
-def _parts(task: Task) -> tuple[str, str]:
-    document = documents.task_to_document(task)
-    watch = document.pop("watch")
-    return _json(document), _json(watch)
-
-
-def _task(document: str, watch: str) -> Task:
-    parts = msgspec.json.decode(document) | {"watch": msgspec.json.decode(watch)}
-    return documents.task_from_document(parts)
-
-
-def _user(document: str) -> User:
-    return documents.user_from_document(msgspec.json.decode(document))
-
-
-def _json(document: documents.Document) -> str:
-    return msgspec.json.encode(document).decode()

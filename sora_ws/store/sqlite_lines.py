@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,11 +42,13 @@ class Line:
         return cls(connection, deadline)
 
     async def run(self, sql: str, *values: Any) -> Sequence[Any]:
-        rows: Sequence[Any] = await self._in_turn(self._connection.execute_fetchall, sql, values)
+        call = self._connection.execute_fetchall
+        rows: Sequence[Any] = await self._in_turn(call, sql, values, deadline=self._deadline)
         return rows
 
-    async def run_script(self, script: str) -> None:
-        await self._in_turn(self._connection.executescript, script)
+    async def apply(self, work: Callable[[sqlite3.Connection], None], deadline: float) -> None:
+        """Have `work` done in its thread, with nothing in between."""
+        await self._in_turn(self._in_thread, work, deadline=deadline)
 
     async def settled(self) -> None:
         """Returns when no statement is under way whose caller has given up."""
@@ -60,11 +62,11 @@ class Line:
             with driver_errors():
                 await self._connection.close()
 
-    async def _in_turn(self, call: Any, *arguments: Any) -> Any:
+    async def _in_turn(self, call: Any, *arguments: Any, deadline: float) -> Any:
         # A statement in its thread can't be called back, so the turn ends with the statement and
         # not with its caller: whoever gives up while waiting for a turn leaves nothing behind.
         with driver_errors():
-            async with asyncio.timeout(self._deadline):
+            async with asyncio.timeout(deadline):
                 await self._turn.acquire()
                 statement = asyncio.ensure_future(self._begin(call, *arguments))
                 statement.add_done_callback(lambda _: self._turn.release())
@@ -75,15 +77,23 @@ class Line:
             raise StoreUnavailable("the database was closed")
         return await call(*arguments)
 
+    async def _in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        # Private: the one way to run several statements in its thread with nothing in between.
+        call: Any = self._connection._execute
+        return await call(work, self._connection._conn, *arguments)
+
+
+Statement = tuple[str, Sequence[Any]]
+"""SQL and its values."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Statement:
-    sql: str
-    values: Sequence[Any]
-    outcome: asyncio.Future[Sequence[Any]]
+class _Write:
+    attempts: Sequence[Statement]
+    outcome: asyncio.Future[int]
 
 
-_Outcome = Sequence[Any] | Exception
+_Outcome = int | Exception
 
 
 class Writer(Line):
@@ -96,22 +106,23 @@ class Writer(Line):
 
     def __init__(self, connection: aiosqlite.Connection, deadline: float) -> None:
         super().__init__(connection, deadline)
-        self._waiting: list[_Statement] = []
+        self._waiting: list[_Write] = []
         self._committing: asyncio.Task[None] | None = None
         self._gathering: asyncio.TimerHandle | None = None
 
-    async def run(self, sql: str, *values: Any, is_patient: bool = False) -> Sequence[Any]:
+    async def write(self, *attempts: Statement, is_patient: bool = False) -> int:
+        """How many rows were changed by the first of `attempts` that changed any; in one transaction."""
         loop = asyncio.get_running_loop()
-        statement = _Statement(sql, values, loop.create_future())
-        self._waiting.append(statement)
+        write = _Write(attempts, loop.create_future())
+        self._waiting.append(write)
         if not is_patient:
             self._begin_commit()
         elif self._committing is None and self._gathering is None:
             self._gathering = loop.call_later(GATHER_S, self._begin_commit)
         # A timer alone is half of what asyncio.timeout takes, in the busiest call of all.
-        deadline = loop.call_later(self._deadline, _give_up, statement.outcome)
+        deadline = loop.call_later(self._deadline, _give_up, write.outcome)
         try:
-            return await statement.outcome
+            return await write.outcome
         except (TimeoutError, OverflowError, sqlite3.Error):
             with driver_errors():
                 raise
@@ -136,10 +147,10 @@ class Writer(Line):
         finally:
             self._committing = None
 
-    async def _run_all(self, batch: Sequence[_Statement]) -> None:
+    async def _run_all(self, batch: Sequence[_Write]) -> None:
         outcomes: Sequence[_Outcome]
         try:
-            outcomes = await self._outcomes(batch)
+            outcomes = await self._begin(self._in_thread, _committed, batch)
         except (sqlite3.Error, StoreError, ValueError, OverflowError) as error:
             outcomes = [error] * len(batch)
         for each, outcome in zip(batch, outcomes, strict=True):
@@ -150,39 +161,35 @@ class Writer(Line):
             else:
                 each.outcome.set_result(outcome)
 
-    async def _outcomes(self, batch: Sequence[_Statement]) -> Sequence[_Outcome]:
-        if len(batch) == 1:
-            [alone] = batch
-            return [await self._begin(self._connection.execute_fetchall, alone.sql, alone.values)]
-        # Private: the one way to run several statements in its thread with nothing in between.
-        outcomes: Sequence[_Outcome] = await self._begin(self._connection._execute, self._committed, batch)
-        return outcomes
 
-    def _committed(self, batch: Sequence[_Statement]) -> Sequence[_Outcome]:
-        """In its thread: all in one transaction, so that what a full disk says is said to all."""
-        connection = self._connection._conn
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            # Asked again behind the wait for the lock: who gave up meanwhile was told that it is not done.
-            outcomes = [
-                () if each.outcome.done() else _outcome(connection, each.sql, each.values) for each in batch
-            ]
-            connection.execute("COMMIT")
-        finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-        return outcomes
+def _committed(connection: sqlite3.Connection, batch: Sequence[_Write]) -> Sequence[_Outcome]:
+    """In its thread: all in one transaction, so that what a full disk says is said to all."""
+    with transaction(connection):
+        # Asked again behind the wait for the lock: who gave up meanwhile was told that it is not done.
+        return [0 if each.outcome.done() else _outcome(connection, each.attempts) for each in batch]
 
 
-def _outcome(connection: sqlite3.Connection, sql: str, values: Sequence[Any]) -> _Outcome:
-    """Its rows, or what is wrong with this statement alone and leaves the transaction as it is."""
+def _outcome(connection: sqlite3.Connection, attempts: Sequence[Statement]) -> _Outcome:
+    """What is wrong with this write alone leaves the transaction as it is."""
     try:
-        return connection.execute(sql, values).fetchall()
+        return next((n for n in (connection.execute(*each).rowcount for each in attempts) if n), 0)
     except (sqlite3.IntegrityError, sqlite3.ProgrammingError, ValueError, OverflowError) as error:
         return error
 
 
-def _give_up(outcome: asyncio.Future[Sequence[Any]]) -> None:
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Committed at the end; taken back where that is not reached."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def _give_up(outcome: asyncio.Future[int]) -> None:
     if not outcome.done():
         outcome.set_exception(TimeoutError())
 

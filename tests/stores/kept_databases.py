@@ -1,6 +1,7 @@
 """Databases as a version wrote them, kept as text in `kept/`, for the versions to come.
 
-`python -m tests.stores.kept_databases` writes those of this version's format, where there are none yet.
+`python -m tests.stores.kept_databases` writes those of this version's formats that are not kept yet. The
+tables of a SQLite file have a format of their own.
 """
 
 from __future__ import annotations
@@ -18,8 +19,7 @@ from typing import Any, Final
 from bson import json_util
 
 from sora_ws.durations import BINS, Durations, Kind
-from sora_ws.store import Store, User
-from sora_ws.store.documents import FORMAT
+from sora_ws.store import Store, User, documents, sqlite_tables
 from sora_ws.store.mongo import MongoStore
 from sora_ws.store.sqlite import SqliteStore
 from sora_ws.task import Event, Idempotency, Observation, Order, Task, Watch
@@ -38,8 +38,8 @@ LEARNED: Final[Mapping[Kind, Durations]] = {
 def kept_tasks() -> Sequence[Task]:
     """A task in each state, with all that one can have; always the same.
 
-    In format 1 the first seven were written before a watch had its `planned_at`, and a task a callback
-    and a place in line.
+    Where the documents have format 1 and stand whole in SQLite's, the first seven were written before a
+    watch had its `planned_at`, and a task a callback and a place in line.
     """
     image = Order("一只猫\nwith \0 and 🌕", "sora-2-pro", 8, "1280x720", "image/png")
     archiving = a_task(at=NOW + 3).accept("job-3", Observation(Event.FINISHED), NOW + 4_000)
@@ -74,16 +74,16 @@ def _with_callbacks() -> Iterator[Task]:
         )
 
 
-def formats() -> Iterator[int]:
-    """Those that are kept, oldest first."""
-    for file in sorted(KEPT.glob("format-*.sql")):
-        yield int(file.stem.removeprefix("format-"))
+def formats(kind: str) -> Sequence[int]:
+    """Those that are kept of the kind `sql` or `json`, oldest first."""
+    return sorted(int(file.stem.removeprefix("format-")) for file in KEPT.glob(f"format-*.{kind}"))
 
 
 def restore_sqlite(number: int, path: Path) -> None:
     """Make the file as that version left it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
         connection.executescript((KEPT / f"format-{number}.sql").read_text(encoding="utf-8"))
 
 
@@ -126,14 +126,18 @@ def _dump_mongo(server: Mongod) -> str:
 
 
 def main() -> int:
-    """Exit status 1 where this format is kept already: what a version wrote stays as it is."""
-    if FORMAT in formats():
-        print(f"format {FORMAT} is kept already", file=sys.stderr)
+    """Exit status 1 where both are kept already: what a version wrote stays as it is."""
+    sql = KEPT / f"format-{sqlite_tables.FORMAT}.sql"
+    json = KEPT / f"format-{documents.FORMAT}.json"
+    if sql.exists() and json.exists():
+        print(f"{sql.name} and {json.name} are kept already", file=sys.stderr)
         return 1
-    with tempfile.TemporaryDirectory() as folder, running_mongod() as server:
-        KEPT.mkdir(exist_ok=True)
-        (KEPT / f"format-{FORMAT}.sql").write_text(_dump_sqlite(Path(folder)), encoding="utf-8")
-        (KEPT / f"format-{FORMAT}.json").write_text(_dump_mongo(server), encoding="utf-8")
+    if not sql.exists():
+        with tempfile.TemporaryDirectory() as folder:
+            sql.write_text(_dump_sqlite(Path(folder)), encoding="utf-8")
+    if not json.exists():
+        with running_mongod() as server:
+            json.write_text(_dump_mongo(server), encoding="utf-8")
     return 0
 
 

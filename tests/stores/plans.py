@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import aiosqlite
 import pytest
 
+from sora_ws.store.sqlite_lines import Statement, Writer
 from tests.stores.conftest import Database, MongoDatabase, SqliteDatabase
 
 # What SQLite says of values that come with a query as one list: they are read once, into a set.
@@ -33,22 +34,27 @@ class Recorder(Protocol):
 
 
 class SqliteRecorder:
-    """Every statement of a store goes through `execute_fetchall`."""
+    """Every read goes through `execute_fetchall`, every write with all its attempts through `write`."""
 
     def __init__(self, database: SqliteDatabase) -> None:
         self.database = database
-        self._heard: list[tuple[str, Sequence[Any]]] = []
+        self._heard: list[Statement] = []
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        execute = aiosqlite.Connection.execute_fetchall
+        execute, write = aiosqlite.Connection.execute_fetchall, Writer.write
 
-        def recorded(connection: aiosqlite.Connection, sql: str, values: Sequence[Any]) -> Any:
+        def read(connection: aiosqlite.Connection, sql: str, values: Sequence[Any]) -> Any:
             self._heard.append((sql, values))
             return execute(connection, sql, values)
 
+        def written(writer: Writer, *attempts: Statement, is_patient: bool = False) -> Any:
+            self._heard += attempts
+            return write(writer, *attempts, is_patient=is_patient)
+
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(aiosqlite.Connection, "execute_fetchall", recorded)
+            patch.setattr(aiosqlite.Connection, "execute_fetchall", read)
+            patch.setattr(Writer, "write", written)
             yield
 
     def indexes(self) -> set[str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 
 from sora_ws.store import DuplicateKey, Stale, Store, StoreError, StoreUnavailable
-from sora_ws.task import Idempotency, Order, Task, Video, Watch
+from sora_ws.task import Idempotency, Order, State, Task, Video, Watch
 from tests.stores.conftest import Database
-from tests.stores.tasks import NOW, a_keyed_task, a_task, completed, failed, rendering
+from tests.stores.tasks import A_CALLBACK, NOW, a_keyed_task, a_task, completed, failed, rendering
 
 PROMPTS = {
     "chinese": "一只猫在月光下弹钢琴",
@@ -128,6 +129,32 @@ async def test_save_also_takes_back(store: Store) -> None:
     calm = replace(task, overdue=False, job_id=None, watch=Watch(NOW), seq=task.seq + 1)
     await store.save(calm, task.seq)
     assert await store.find(task.id) == calm
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_save_on_the_way_replaces_what_no_step_changes_too(store: Store) -> None:
+    """Each field by itself, also the owner and where the end is told, and found by what it is now."""
+    task = rendering(a_task(team="team-a", callback=A_CALLBACK))
+    await store.insert(task)
+    for change in (
+        {"user_id": "bob"},
+        {"team": "team-b"},
+        {"team": None},
+        {"state": State.QUEUED},
+        {"in_line": True},
+        {"created_at": NOW + 1},
+        {"job_id": "job-2"},
+        {"callback": replace(A_CALLBACK, revision=1)},
+        {"callback": None},
+        {"order": Order("a dog", "sora-2")},
+    ):
+        after: Task = replace(task, seq=task.seq + 1, **cast(Any, change))
+        await store.save(after, task.seq)
+        assert await store.find(task.id) == after
+        assert await store.live(user_id=after.user_id) == [after]
+        task = after
+    assert await store.ids_in_line("bob") == [task.id]
+    assert await store.find_by_job("job-2") == task
 
 
 @pytest.mark.gen_test

@@ -7,8 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sora_ws.callbacks import Delivery
-from sora_ws.store import Page, Store
-from sora_ws.store.documents import FORMAT
+from sora_ws.store import Page, Store, documents, sqlite_tables
 from sora_ws.task import NEVER, Status, Task
 from tests.stores.conftest import MongoDatabase, SqliteDatabase
 from tests.stores.kept_databases import (
@@ -24,7 +23,8 @@ from tests.stores.kept_databases import (
 
 def test_this_format_is_kept() -> None:
     """A new format comes with a database of it: python -m tests.stores.kept_databases."""
-    assert list(formats())[-1] == FORMAT
+    assert formats("sql")[-1] == sqlite_tables.FORMAT
+    assert formats("json")[-1] == documents.FORMAT
 
 
 async def check(store: Store) -> None:
@@ -64,7 +64,7 @@ def _is_to_be_told(task: Task) -> bool:
 
 
 @pytest.mark.gen_test(timeout=30)
-@pytest.mark.parametrize("number", list(formats()))
+@pytest.mark.parametrize("number", formats("sql"))
 async def test_sqlite(number: int, sqlite_database: SqliteDatabase) -> None:
     """A file."""
     restore_sqlite(number, sqlite_database.path)
@@ -72,7 +72,7 @@ async def test_sqlite(number: int, sqlite_database: SqliteDatabase) -> None:
 
 
 @pytest.mark.gen_test(timeout=30)
-@pytest.mark.parametrize("number", list(formats()))
+@pytest.mark.parametrize("number", formats("json"))
 async def test_mongo(number: int, mongo_database: MongoDatabase) -> None:
     """A database on a server."""
     restore_mongo(number, mongo_database.server, mongo_database.name)

@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from sora_ws.store import DuplicateKey, Stale, StoreFull, StoreUnavailable
+from sora_ws.store import DuplicateKey, Stale, StoreFull, StoreUnavailable, sqlite_lines
 from sora_ws.store.sqlite import SqliteStore
-from sora_ws.store.sqlite_lines import Writer
 from sora_ws.task import Idempotency
 from tests.stores.conftest import SqliteDatabase
 from tests.stores.tasks import NOW, a_task, failed, rendering
@@ -39,16 +38,16 @@ def assert_at_rest(store: SqliteStore) -> None:
 
 @pytest.fixture
 def commits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many statements each commit held."""
+    """How many writes each commit held."""
     sizes: list[int] = []
 
-    committed = Writer._committed
+    committed = sqlite_lines._committed
 
-    def counted(self: Any, batch: Sequence[Any]) -> Sequence[Any]:
+    def counted(connection: Any, batch: Sequence[Any]) -> Sequence[Any]:
         sizes.append(len(batch))
-        return committed(self, batch)
+        return committed(connection, batch)
 
-    monkeypatch.setattr(Writer, "_committed", counted)
+    monkeypatch.setattr(sqlite_lines, "_committed", counted)
     return sizes
 
 
@@ -191,7 +190,7 @@ async def test_a_commit_that_breaks_off_leaves_no_transaction(sqlite_database: S
     store = await opened(sqlite_database.path)
     assert store._writer is not None
     before, behind = a_task(), [a_task(at=NOW), a_task(at=NOW + 1)]
-    broken = (store.insert(before), store._writer.run("no SQL at all"))
+    broken = (store.insert(before), store._writer.write(("no SQL at all", ())))
     outcomes = await asyncio.gather(*broken, return_exceptions=True)
     assert set(map(type, outcomes)) == {StoreUnavailable}
     await asyncio.gather(*map(store.insert, behind))

@@ -265,11 +265,11 @@ async def test_a_later_format_is_not_opened(sqlite_database: SqliteDatabase) -> 
     await store.open()
     await store.close()
     with closing(sqlite3.connect(sqlite_database.path)) as connection:
-        connection.execute("PRAGMA user_version = 2")
-    with pytest.raises(NewerFormat, match="format 2"):
+        connection.execute("PRAGMA user_version = 3")
+    with pytest.raises(NewerFormat, match="format 3"):
         await store.open()
     with closing(sqlite3.connect(sqlite_database.path)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (3,)
 
 
 def no_folder(path: Path) -> None:
