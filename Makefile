@@ -16,9 +16,15 @@ PYTEST_ARGS ?= --numprocesses=2 --dist=loadfile
 
 SYSTEM_PYTHON := /usr/bin/python3
 INSTALLED     := /opt/sora-ws
-UNIT          := /etc/systemd/system/sora-ws.service
+UNITS         := /etc/systemd/system
+UNIT_FILES    := sora-ws.service sora-ws@.service sora-ws@.service.d/instance.conf sora-ws.target
 ENV_FILE      := /etc/sora-ws/sora-ws.env
 COMMAND       := /usr/local/bin/sora-ws
+
+# One instance after another, and none behind the first that doesn't come up again.
+instances         = systemctl list-units --plain --no-legend 'sora-ws@*.service' | cut -d ' ' -f 1
+restart_instances = for unit in $$($(instances)); do systemctl try-restart "$$unit" || exit; done
+unless_booted     = test ! -d /run/systemd/system ||
 
 .PHONY: help run test kills lint bench autobahn install uninstall clean
 
@@ -75,15 +81,19 @@ install: ## Install or update the systemd service (as root); settings that are t
 	@$(SYSTEM_PYTHON) -m venv --without-pip $(INSTALLED)
 	@$(call pip,$(SYSTEM_PYTHON),$(INSTALLED)) --upgrade --root-user-action=ignore .
 	@rm -rf build *.egg-info
-	@install -D -m 644 systemd/sora-ws.service $(UNIT)
+	@install -D -m 644 systemd/sora-ws.service $(UNITS)/sora-ws.service
+	@install -D -m 644 systemd/sora-ws.service $(UNITS)/sora-ws@.service
+	@install -D -m 644 systemd/sora-ws@.service.d/instance.conf $(UNITS)/sora-ws@.service.d/instance.conf
+	@install -D -m 644 systemd/sora-ws.target $(UNITS)/sora-ws.target
 	@ln -sfn $(INSTALLED)/bin/sora-ws $(COMMAND)
 	@test -e $(ENV_FILE) || install -D -m 600 conf/sora-ws.env $(ENV_FILE)
-	@if test -d /run/systemd/system; then systemctl daemon-reload && systemctl try-restart sora-ws; fi
+	@$(unless_booted) { systemctl daemon-reload && systemctl try-restart sora-ws && $(restart_instances); }
 	@echo "Installed. Settings: $(ENV_FILE)   Start, now and at every boot: systemctl enable --now sora-ws"
 
 uninstall: ## Stop and remove the service; settings, database and videos stay
 	@$(need_root)
-	@if test -d /run/systemd/system; then systemctl disable --quiet --now sora-ws; fi
-	@rm -rf $(INSTALLED) $(UNIT) $(COMMAND)
-	@if test -d /run/systemd/system; then systemctl daemon-reload; fi
+	@$(unless_booted) { systemctl stop 'sora-ws@*' && systemctl disable --quiet --now sora-ws sora-ws.target; }
+	@$(unless_booted) systemctl disable --quiet sora-ws@
+	@rm -rf $(INSTALLED) $(COMMAND) $(addprefix $(UNITS)/,$(UNIT_FILES))
+	@$(unless_booted) systemctl daemon-reload
 	@echo "Removed. Settings and data stay; to remove them too: rm -r $(dir $(ENV_FILE)) /var/lib/private/sora-ws"

@@ -22,7 +22,8 @@ from tests.locks import CACHE, locked
 
 CHECKOUT: Final = Path(__file__).parents[2]
 PACKAGES: Final = (
-    "systemd,systemd-sysv,libnss-systemd,dbus,python3,python3-pip,make,ca-certificates,curl,nginx-light"
+    "systemd,systemd-sysv,libnss-systemd,dbus,python3,python3-pip,make,ca-certificates,curl,nginx-light,"
+    "redis-server"
 )
 CACHED_TREE: Final = CACHE / f"debian-{zlib.crc32(PACKAGES.encode()):08x}"
 BOOT_SECONDS_MAX: Final = 60

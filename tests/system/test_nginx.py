@@ -1,15 +1,19 @@
-"""conf/nginx.conf in a real Nginx, in front of a real server; its ports and paths alone are replaced."""
+"""The files of conf/ in a real Nginx, in front of real servers; their ports and paths alone are replaced."""
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -20,6 +24,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
+from tests.ports import USUAL_PORT, free_port
 from tests.server import Server
 from tests.services import missing
 from tests.system.debian import CHECKOUT
@@ -69,42 +74,51 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A server, Nginx in front of it, and admin signed in through both."""
-    nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin") or missing("no nginx here")
-    folder = tmp_path_factory.mktemp("nginx")
-    server = Server(folder / "state", {"MAX_CONNECTIONS_PER_ADDRESS": "1"}).start()
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The one that answers."""
+    server = Server(tmp_path_factory.mktemp("server") / "state", {"MAX_CONNECTIONS_PER_ADDRESS": "1"})
     try:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            yield from in_front_of(server, nginx, folder, listener)
+        yield server.start()
     finally:
         server.kill()
 
 
-def in_front_of(server: Server, nginx: str, folder: Path, listener: socket.socket) -> Iterator[Site]:
-    """Nginx on a socket of ours: it takes it over as from its own older self when it is updated.
-
-    So the port is ours all the time, and connections wait in it until Nginx is there.
-    """
-    site = Site(listener.getsockname()[1], folder / "access.log")
-    configuration = folder / "nginx.conf"
-    configuration.write_text(configured(folder, listen=site.port, upstream=server.port))
-    environ = os.environ | {"NGINX": f"{listener.fileno()};"}
-    process = subprocess.Popen([nginx, "-c", configuration], env=environ, pass_fds=[listener.fileno()])
-    try:
-        _, _, answer = site.ask("/api/auth/login", {"username": "admin", "password": server.password})
-        site.token = json.loads(answer)["token"]
+@pytest.fixture(scope="module", params=["nginx.conf", "nginx-cluster.conf"])
+def site(request: pytest.FixtureRequest, server: Server, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Nginx in front of the server, by each file; by the second, the other instance is away."""
+    with in_front_of(server, request.param, free_port(), tmp_path_factory.mktemp("nginx")) as site:
         yield site
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
-def configured(folder: Path, listen: int, upstream: int) -> str:
-    """A whole configuration around conf/nginx.conf."""
-    site = (CHECKOUT / "conf" / "nginx.conf").read_text()
+@contextmanager
+def in_front_of(server: Server, conf: str, other: int, folder: Path) -> Iterator[Site]:
+    """Nginx with this file of conf/, and admin signed in through it. `other` is a second instance's port.
+
+    It takes a socket of ours over as from its own older self when it is updated. So the port is ours
+    all the time, and connections wait in it until Nginx is there.
+    """
+    nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin") or missing("no nginx here")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        site = Site(listener.getsockname()[1], folder / "access.log")
+        configuration = folder / "nginx.conf"
+        configuration.write_text(configured(conf, folder, site.port, [server.port, other]))
+        environ = os.environ | {"NGINX": f"{listener.fileno()};"}
+        process = subprocess.Popen([nginx, "-c", configuration], env=environ, pass_fds=[listener.fileno()])
+        try:
+            _, _, answer = site.ask("/api/auth/login", {"username": "admin", "password": server.password})
+            site.token = json.loads(answer)["token"]
+            yield site
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def configured(conf: str, folder: Path, listen: int, upstreams: Sequence[int]) -> str:
+    """A whole configuration around a file of conf/."""
+    site = (CHECKOUT / "conf" / conf).read_text()
     site = site.replace("    listen [::]:80;\n", "").replace("listen 80;", f"listen 127.0.0.1:{listen};")
-    site = site.replace("server 127.0.0.1:3001;", f"server 127.0.0.1:{upstream};")
+    for usual, port in enumerate(upstreams, USUAL_PORT):
+        site = site.replace(f"127.0.0.1:{usual}", f"127.0.0.1:{port}")
     site = site.replace("/var/log/nginx/sora-ws.log", f"{folder}/access.log")
     # A worker of another user could not write to the test's folder.
     return FRAME.format(folder=folder, site=site, user="user root;" if os.geteuid() == 0 else "")
@@ -186,3 +200,47 @@ def test_log_shows_no_token(site: Site) -> None:
         site.ask("/readyz")
     assert "secret-token" not in logged
     assert "sig=" not in logged
+
+
+class Dying(ThreadingHTTPServer):
+    """An instance that dies over each request: it has read all of it, and answers nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), BaseHTTPRequestHandler)
+        self.asked: list[str] = []
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        with request.makefile("rb") as sent:
+            method = sent.readline().decode().partition(" ")[0]
+            sent.read(int(http.client.parse_headers(sent).get("Content-Length", 0)))
+            self.asked.append(method)
+
+
+@pytest.fixture
+def dying() -> Iterator[Dying]:
+    with Dying() as instance:
+        thread = threading.Thread(target=instance.serve_forever)
+        thread.start()
+        yield instance
+        instance.shutdown()
+        thread.join()
+
+
+def test_who_dies_over_a_request(server: Server, dying: Dying, tmp_path: Path) -> None:
+    """What may be done twice is asked of the other instance; a create is that by its Idempotency-Key alone."""
+
+    def statuses(method: str, **headers: str) -> set[int]:
+        """Of requests until the one that dies has had some."""
+        before, seen = dying.asked.count(method), set()
+        while dying.asked.count(method) < before + 3:
+            body = {"prompt": "a kite"} if method == "POST" else None
+            seen.add(site.ask("/api/videos", body, **headers)[0])
+        return seen
+
+    with in_front_of(server, "nginx-cluster.conf", dying.server_port, tmp_path) as site:
+        assert statuses("GET") == {200}
+        assert statuses("POST", **{"Idempotency-Key": "kite"}) == {202}
+        assert 502 in statuses("POST")
+        for source in ("127.0.0.2", "127.0.0.3"):
+            with site.line(source) as line:
+                assert line.ping().wait(30)

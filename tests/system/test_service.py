@@ -20,6 +20,7 @@ from tests.system import debian
 SOURCES: Final = "/usr/src/sora-ws"
 ENV_FILE: Final = "/etc/sora-ws/sora-ws.env"
 STATE: Final = "/var/lib/private/sora-ws"
+UNITS: Final = "etc/systemd/system"
 PORT_IS_CLOSED: Final = (
     "status=0; curl -s --max-time 60 localhost:3001/healthz || status=$?; test $status = 7"
 )
@@ -110,9 +111,9 @@ def service(tree: Path) -> Iterator[Service]:
 def test_install_without_systemd_only_puts_files(tree: Path) -> None:
     """In a tree that isn't booted there is a program, a unit and a file of settings for root alone."""
     assert debian.in_chroot(tree, "sora-ws --version").split()[-1] == OLD_VERSION
-    assert (tree / "etc/systemd/system/sora-ws.service").exists()
+    assert (tree / UNITS / "sora-ws.service").exists()
     assert (tree / ENV_FILE.lstrip("/")).stat().st_mode & 0o777 == 0o600
-    assert not list((tree / "etc/systemd/system").glob("*.wants/sora-ws.service"))
+    assert not list((tree / UNITS).glob("*.wants/sora-ws*"))
 
 
 def test_install_and_uninstall_need_root(tree: Path) -> None:
@@ -129,11 +130,16 @@ def test_missing_packages_are_named_to_others_than_root(tree: Path) -> None:
     assert "sudo apt-get install --no-install-recommends chromium" in told
 
 
-def test_unit_is_hardened(tree: Path) -> None:
+@pytest.mark.parametrize("unit", ["sora-ws.service", "sora-ws@.service"])
+def test_unit_is_hardened(tree: Path, unit: str) -> None:
     """systemd's own judgement of the unit is an exposure of at most 1.5."""
-    debian.in_chroot(
-        tree, f"systemd-analyze security --offline=true --threshold=15 {SOURCES}/systemd/sora-ws.service"
-    )
+    debian.in_chroot(tree, f"systemd-analyze security --offline=true --threshold=15 /{UNITS}/{unit}")
+
+
+def test_units_are_understood(tree: Path) -> None:
+    """systemd has nothing to say against a line of them."""
+    told = debian.in_chroot(tree, "systemd-analyze verify sora-ws.service sora-ws@3001.service sora-ws.target")
+    assert told == ""
 
 
 def test_first_password_is_in_a_file_for_root(service: Service) -> None:
@@ -271,4 +277,5 @@ def test_uninstall_keeps_settings_and_data(service: Service) -> None:
     service.run("! systemctl cat sora-ws; ! test -e /opt/sora-ws; ! command -v sora-ws")
     service.run(PORT_IS_CLOSED)
     service.run(f"test -s {STATE}/sora-ws.sqlite3; test -s {ENV_FILE}")
+    assert service.run(f"find /{UNITS} -name 'sora-ws*' ! -type d") == ""
     assert f"rm -r /etc/sora-ws/ {STATE}" in told
