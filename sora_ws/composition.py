@@ -10,6 +10,7 @@ import base64
 import contextlib
 import logging
 import secrets
+import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -216,6 +217,7 @@ class Composition:
             self._store,
             bus,
             prefix=await _relay_prefix(self._store, settings),
+            name=f"{socket.gethostname()}:{settings.port}",
             clock=self._clock,
             read_every_s=settings.sora_poll_min_interval / 1000,
         )

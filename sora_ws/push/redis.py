@@ -11,23 +11,22 @@ import asyncio
 import logging
 import random
 import ssl
-from binascii import crc_hqx
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from sora_ws.push.redis_nodes import OPEN_S, SLOTS, Span, find_nodes, greet, slot_of
 from sora_ws.push.relay import BusEar
 from sora_ws.push.resp import RedisRefused, RespLine, Subscribing
 from sora_ws.redis_url import Address, RedisUrl
 
 log = logging.getLogger(__name__)
 
-SLOTS: Final = 16_384
-OPEN_S: Final = 2.0  # for a line and its first answers
 PING_EVERY_S: Final = 1.0
 SILENT_PINGS: Final = 3  # in a row: the line is dead
 WAIT_MIN_S: Final = 0.05
 WAIT_MAX_S: Final = 2.0
+AT_ONCE: Final = 500  # publications in a turn of the loop
 OWED_MAX: Final = 20_000
 """Messages that wait for one node; the oldest goes first."""
 
@@ -45,13 +44,6 @@ PLAIN: Final = _Verbs(b"subscribe", b"unsubscribe", b"publish")
 SHARDED: Final = _Verbs(b"ssubscribe", b"sunsubscribe", b"spublish")
 
 _Key = tuple[str, bytes]
-
-
-def slot_of(channel: bytes) -> int:
-    """By its text in braces, where there is one (Redis Cluster specification, "Hash tags")."""
-    _, brace, behind = channel.partition(b"{")
-    tag, end, _ = behind.partition(b"}")
-    return crc_hqx(tag if brace and end and tag else channel, 0) % SLOTS
 
 
 class _Node:
@@ -114,9 +106,14 @@ class _Node:
         return commands
 
     def _publications(self) -> list[tuple[tuple[bytes, ...], Callable[[Any], None]]]:
-        owed, self.owed = self.owed, OrderedDict()
         verb = self._bus.verbs.publish
-        return [((verb, key[1], data), self._published(key, data)) for key, data in owed.items()]
+        commands: list[tuple[tuple[bytes, ...], Callable[[Any], None]]] = []
+        while self.owed and len(commands) < AT_ONCE:
+            key, data = self.owed.popitem(last=False)
+            commands.append(((verb, key[1], data), self._published(key, data)))
+        if self.owed:
+            self._bus.flush_soon()
+        return commands
 
     def _published(self, key: _Key, data: bytes) -> Callable[[Any], None]:
         def answered(reply: Any) -> None:
@@ -174,11 +171,11 @@ class _Node:
 
     # --- whether it is there ---
 
-    async def open(self, address: Address) -> Any:
+    async def open(self, address: Address) -> Mapping[bytes, Any]:
         """Connect; what HELLO answers. Raises OSError, RedisRefused."""
         line = await RespLine.open(address, self._bus.tls, self)
         try:
-            hello = await _greet(line, self._bus.url)
+            hello = await greet(line, self._bus.url)
         except BaseException:
             line.abort()
             raise
@@ -187,6 +184,12 @@ class _Node:
         self.changes = dict.fromkeys(self.channels, True)
         self._refused.clear()
         return hello
+
+    def let_go(self) -> None:
+        """Of a line that is to the wrong server."""
+        line, self.line, self.changes = self.line, None, {}
+        if line is not None:
+            line.abort()
 
     def ping(self) -> None:
         """Ask for a sign of life, and let go of a line that has given none for too long."""
@@ -305,6 +308,9 @@ class RedisBus:
             except (OSError, RedisRefused, TimeoutError) as error:
                 self._tell_away(_words(error))
                 wait = min(wait * 2, WAIT_MAX_S)
+            except Exception:  # an answer that no Redis gives
+                log.exception("Redis can't be understood", extra={"action": "fault"})
+                wait = WAIT_MAX_S
             else:
                 self._tell_back()
                 wait = WAIT_MIN_S
@@ -315,7 +321,8 @@ class RedisBus:
 
     async def _settle(self) -> None:
         """Find the nodes, and open a line to each. Raises OSError, RedisRefused, TimeoutError."""
-        self._take(await self._locate())
+        lines = {node.address: node.line for node in self._nodes.values() if node.address and node.line}
+        self._take(await find_nodes(self.url, self.verbs is SHARDED, self.tls, lines))
         opening = [
             self._open(node, address)
             for address, node in self._nodes.items()
@@ -333,45 +340,16 @@ class RedisBus:
         mode = hello.get(b"mode")
         if mode == b"cluster" and self.verbs is PLAIN:
             self.verbs = SHARDED  # by what it says, as it was named like one server
-            node.changes = {}
-            if node.line is not None:
-                node.line.abort()
+            node.let_go()
             raise ConnectionResetError("it is a Redis Cluster")
+        if self.url.master is not None and hello.get(b"role") != b"master":
+            node.let_go()
+            raise ConnectionResetError(f"{address} is no longer the master")
         if mode == b"sentinel":
+            node.let_go()
             raise RedisRefused("this is a Sentinel: write redis+sentinel://HOST:PORT/MASTER")
 
-    async def _locate(self) -> Sequence[tuple[int, int, Address]]:
-        """The nodes, each with its first and last slot."""
-        if self.url.master is not None:
-            return [(0, SLOTS - 1, await self._ask_any(self.url.hosts, _master(self.url.master)))]
-        if self.verbs is SHARDED:
-            known = [address for address in self._nodes if address is not None]
-            slots: Sequence[tuple[int, int, Address]] = await self._ask_any([*known, *self.url.hosts], _slots)
-            return slots
-        return [(0, SLOTS - 1, self.url.hosts[0])]
-
-    async def _ask_any(
-        self, hosts: Iterable[Address], question: Callable[[RespLine, Address], Awaitable[Any]]
-    ) -> Any:
-        """The first answer of these hosts, one after the other. Raises what the last one did."""
-        trouble: Exception = OSError("there is nobody to ask")
-        for host in dict.fromkeys(hosts):
-            node = self._nodes.get(host)
-            try:
-                async with asyncio.timeout(OPEN_S / 2):
-                    if node is not None and node.line is not None:
-                        return await question(node.line, host)
-                    line = await RespLine.open(host, self.tls, _Nobody())
-                    try:
-                        await _greet(line, self.url)
-                        return await question(line, host)
-                    finally:
-                        line.close()
-            except (OSError, RedisRefused, TimeoutError) as error:
-                trouble = error
-        raise trouble
-
-    def _take(self, found: Sequence[tuple[int, int, Address]]) -> None:
+    def _take(self, found: Sequence[Span]) -> None:
         """These are the nodes now: what was owed to others, or wanted of them, goes to them."""
         before = self._nodes
         self._nodes = {address: before.get(address) or _Node(self, address) for _, _, address in found}
@@ -408,49 +386,6 @@ class RedisBus:
         if self._told is not None:
             log.warning("Redis is back", extra={"action": "redis_back"})
         self._told = None
-
-
-class _Nobody:
-    """Hears nothing: a line that is opened for one question."""
-
-    def heard(self, channel: bytes, data: bytes) -> None: ...
-
-    def confirmed(self, asked: Subscribing, channel: bytes) -> None: ...
-
-    def dropped(self, channel: bytes) -> None: ...
-
-    def writable(self) -> None: ...
-
-    def lost(self) -> None: ...
-
-
-async def _greet(line: RespLine, url: RedisUrl) -> Any:
-    """Raises RedisRefused, also where it is older than Redis 6 and knows no HELLO."""
-    name = ("SETNAME", "sora-ws")
-    if url.password is None:
-        return await line.answer("HELLO", 3, *name)
-    return await line.answer("HELLO", 3, "AUTH", url.user or "default", url.password, *name)
-
-
-def _master(name: str) -> Callable[[RespLine, Address], Awaitable[Address]]:
-    async def ask(line: RespLine, asked: Address) -> Address:
-        found = await line.answer("SENTINEL", "GET-MASTER-ADDR-BY-NAME", name)
-        if found is None:
-            raise RedisRefused(f"the Sentinel {asked} knows no master of this name")
-        return Address(found[0].decode(), int(found[1]))
-
-    return ask
-
-
-async def _slots(line: RespLine, asked: Address) -> Sequence[tuple[int, int, Address]]:
-    found = await line.answer("CLUSTER", "SLOTS")
-    if not found:
-        raise RedisRefused("the Cluster has given its slots to no node yet")
-    # A node that does not know its own name is where it was asked.
-    return [
-        (first, last, Address((node[0] or b"").decode() or asked.host, node[1]))
-        for first, last, node, *_ in found
-    ]
 
 
 def _is_elsewhere(reply: Exception) -> bool:

@@ -3,7 +3,7 @@
 A state is told at home first, so nothing here is ever waited for. Each topic that somebody here listens
 to is subscribed at the bus. Where that was not so, because the bus was away or had not confirmed it yet,
 the topic is *blind*: its tasks are read from the store again, until the bus has it and they were read
-once more behind that.
+once more behind that. While an instance is missing, all topics are.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from typing import Final, Protocol
 import msgspec
 
 from sora_ws.push.hub import Hub, topics_of
+from sora_ws.push.roll_call import BEAT_S, RollCall
 from sora_ws.store import StoreError, TaskStore
-from sora_ws.task import Task
+from sora_ws.task import NEVER, Order, Task, Watch
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,8 @@ LEEWAY_MS: Final = 60_000
 
 ORIGIN_BYTES: Final = 4
 WORDS: Final = "words:"
+HERE: Final = f"{WORDS}here"
+GOODBYE: Final = b"-"
 
 
 class BusEar(Protocol):
@@ -98,11 +101,13 @@ class Relay:
         bus: Bus,
         *,
         prefix: str,
+        name: str,
         clock: Callable[[], int],
         read_every_s: float,
     ) -> None:
         """`prefix` is in front of all channels: one for all instances on one database, and for no other.
 
+        `name` is this instance's alone, and the same after a restart.
         `read_every_s`: how often blind topics are read again while the bus is away.
         """
         self.heard_states = 0
@@ -119,21 +124,28 @@ class Relay:
         self._joined: set[str] = set()
         self._blind: set[str] = set()
         self._seen_again: set[str] = set()  # joined since before the reading that is under way began
-        self._blind_since: int | None = None
+        self._blind_since = 0
         self._reaching: dict[str, asyncio.Event] = {}
         self._news = asyncio.Event()
-        self._reading: asyncio.Task[None] | None = None
+        self._running: Sequence[asyncio.Task[None]] = ()
+        self._name = name
+        self._roll = RollCall()
         self._words: dict[str, Callable[[bytes], None]] = {}
         self._said = 0
 
     async def start(self) -> None:
         await self._bus.start(self)
-        self._reading = asyncio.create_task(self._keep_reading())
+        self.listen(HERE)
+        self._running = (
+            asyncio.create_task(self._keep_reading()),
+            asyncio.create_task(self._keep_calling()),
+        )
 
     async def stop(self) -> None:
-        if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.wait((self._reading,))
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        self._say(HERE, GOODBYE)
         await self._bus.stop()
 
     # --- states ---
@@ -153,34 +165,36 @@ class Relay:
         del self._topics[channel]
         self._forget([topic])
         self._blind.discard(topic)
+        self._reaching.pop(topic, None)
         self._bus.unsubscribe(channel)
 
     def are_heard(self, topic: str) -> bool:
         return topic in self._joined and topic not in self._blind
 
     async def reach(self, topic: str) -> None:
-        if topic in self._joined:
-            return
-        if self._bus.is_up:
+        if topic not in self._joined and self._bus.is_up:
             reached = self._reaching.setdefault(topic, asyncio.Event())
             with suppress(TimeoutError):
                 async with asyncio.timeout(REACH_S):
                     await reached.wait()
-        if topic not in self._joined and self._channel(topic) in self._topics:
+        if not (topic in self._joined and self._roll.is_complete) and self._channel(topic) in self._topics:
             self._make_blind([topic])
 
     # --- words ---
 
     def say(self, name: str, word: bytes) -> None:
         """Tell it to the others, once and now; who is cut off just then never hears it."""
-        self._said += 1
-        channel = self._channel(WORDS + name)
-        self._bus.publish(f"{name} {self._said}", [channel], b"%b %b" % (self._me, word))
+        self._say(WORDS + name, word)
 
     def on_word(self, name: str, act: Callable[[bytes], None]) -> None:
         """Call it with each word of this name that another instance says."""
         self._words[name] = act
         self.listen(WORDS + name)
+
+    def _say(self, topic: str, word: bytes) -> None:
+        if self._bus.is_up:
+            self._said += 1
+            self._bus.publish(f"{topic} {self._said}", [self._channel(topic)], b"%b %b" % (self._me, word))
 
     # --- what comes by the bus ---
 
@@ -189,7 +203,9 @@ class Relay:
         if topic is None or data.startswith(self._me):
             return
         try:
-            if topic.startswith(WORDS):
+            if topic == HERE:
+                self._called(*data.split(b" ", 1))
+            elif topic.startswith(WORDS):
                 self._words[topic.removeprefix(WORDS)](data.split(b" ", 1)[1])
             else:
                 self._take(data)
@@ -197,12 +213,16 @@ class Relay:
             self.unreadable += 1
             if self.unreadable == 1:
                 log.warning("an instance of another version says what can't be read here")
+        except Exception:
+            log.exception("what another instance said could not be handled", extra={"action": "fault"})
 
     def joined(self, channel: bytes) -> None:
         topic = self._topics.get(channel)
         if topic is None:
             return
         self._joined.add(topic)
+        if topic == HERE:
+            self._roll.begin_anew()
         reached = self._reaching.pop(topic, None)
         if reached is not None:
             reached.set()
@@ -231,11 +251,25 @@ class Relay:
 
     # --- what may have been missed ---
 
+    async def _keep_calling(self) -> None:
+        while True:
+            self._say(HERE, self._name.encode())
+            await asyncio.sleep(BEAT_S)
+            if HERE in self._joined:
+                self._roll.beat()
+            if not self._roll.is_complete:
+                self._make_blind(self._topics.values())
+
+    def _called(self, run: bytes, name: bytes) -> None:
+        if name == GOODBYE:
+            self._roll.goodbye(run)
+        elif self._roll.here(run, name.decode()):
+            self._make_blind(self._topics.values())
+
     def _make_blind(self, topics: Iterable[str]) -> None:
         topics = [topic for topic in topics if not topic.startswith(WORDS)]
-        if self._blind_since is None:
-            self._blind_since = self._now() - LEEWAY_MS
         if topics and not self._blind:
+            self._blind_since = self._now() - LEEWAY_MS
             self._news.set()
         self._blind.update(topics)
 
@@ -251,16 +285,16 @@ class Relay:
     async def _read_blind(self) -> None:
         """Read them, and let those see again that were joined all the while."""
         began, topics = self._now(), tuple(self._blind)
-        self._seen_again = self._joined & self._blind
+        self._seen_again = self._joined & self._blind if self._roll.is_complete else set()
         try:
-            await self._read(topics, self._blind_since or began)
+            await self._read(topics, self._blind_since)
         except StoreError as error:
             log.warning("what other instances changed is not read yet: %s", error)
         except Exception:
             log.exception("what other instances changed can't be read", extra={"action": "fault"})
         else:
             self._blind -= self._seen_again
-            self._blind_since = began - LEEWAY_MS if self._blind else None
+            self._blind_since = began - LEEWAY_MS
 
     async def _read(self, topics: Sequence[str], since: int) -> None:
         names: dict[str, list[str]] = {"task": [], "user": [], "team": []}
@@ -269,13 +303,22 @@ class Relay:
             names[kind].append(name)
         live = [task_id for task_id in names["task"] if not self._hub.is_over(task_id)]
         for ids in _slices(live):
-            self._tell(await self._store.find_all(ids))
+            found = await self._store.find_all(ids)
+            self._tell(found)
+            self._tell_gone(set(ids).difference(task.id for task in found))
         for users in _slices(names["user"]):
             self._tell(await self._store.live_of(user_ids=users))
             self._tell(await self._store.ended_of(since, user_ids=users))
         for teams in _slices(names["team"]):
             self._tell(await self._store.live_of(teams=teams))
             self._tell(await self._store.ended_of(since, teams=teams))
+
+    def _tell_gone(self, task_ids: Collection[str]) -> None:
+        """They were deleted, and cancelled before; who waits for their end hears that."""
+        now = self._now()
+        for task_id in task_ids:
+            unknown = Task(task_id, "", Order("", ""), created_at=now, seq=now, watch=Watch(NEVER))
+            self._hub.publish(unknown.cancel(now))
 
     def _tell(self, tasks: Sequence[Task]) -> None:
         self.reads += len(tasks)
