@@ -110,8 +110,16 @@ class Attendant:
             return await self._wait_longer(task)
         task = await self._writer.change_live(task, lambda task, now: task.complete(video, now))
         if task.state is not State.COMPLETED:
-            await self._media.delete(task.id)
+            await self._discard(task)
         return task
+
+    async def _discard(self, task: Task) -> None:
+        """Nobody wants its video any more."""
+        try:
+            await self._media.delete(task.id)
+        except OSError as error:
+            detail = f"the video of task {task.id} stays behind: {error.strerror}"
+            log.error(detail, extra={"action": "discard_failed", "task": task.id})  # noqa: TRY400
 
     async def _fetched(self, task: Task, urls: Sequence[str]) -> Video:
         """Raises NoContent, Unplayable, Unavailable, and OSError where it can't be stored here."""

@@ -14,7 +14,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from tornado.ioloop import PeriodicCallback
 from tornado.web import Application
@@ -26,7 +26,9 @@ from sora_ws.clock import Clock
 from sora_ws.delivery import Sender
 from sora_ws.media import MediaStore
 from sora_ws.media.files import FileMedia
+from sora_ws.media.gridfs import GridFsMedia
 from sora_ws.media.links import Links
+from sora_ws.media.scratch import Scratch
 from sora_ws.memory import Memory
 from sora_ws.metrics import (
     AUTHENTICATED,
@@ -159,7 +161,7 @@ class Composition:
         presenter = Presenter(settings.message_language, links, self._rhythm)
         self.hub = hub = Hub(presenter, self._clock)
         relay = await self._relay()
-        media = FileMedia(settings.state_dir / "media")
+        media = self._media()
         await media.prepare()
         memory = Memory(store, self._rhythm.experience)
         await memory.start()
@@ -190,6 +192,15 @@ class Composition:
             webhooks=self._webhooks(),
             metrics=lambda: self._metrics.page(store),
         )
+
+    def _media(self) -> MediaStore:
+        """Where the settings want videos to be."""
+        folder = self._settings.state_dir / "media"
+        if self._settings.media_store == "files":
+            return FileMedia(folder)
+        scratch = Scratch(folder / "partial")
+        self._stack.callback(scratch.close)
+        return GridFsMedia(cast(MongoStore, self._store), scratch)  # the settings take no other for it
 
     async def application(self) -> Application:
         """What serves it all, once it is built."""
@@ -418,7 +429,8 @@ class Composition:
         retention = Retention(self._store, media, limits)
         first = asyncio.create_task(retention.tidy(time.time()))
         self._stack.callback(first.cancel)
-        tidying = PeriodicCallback(lambda: retention.tidy(time.time()), TIDY_EVERY_MS)
+        # Instances that were started at once come apart, and most find it done.
+        tidying = PeriodicCallback(lambda: retention.tidy(time.time()), TIDY_EVERY_MS, jitter=0.5)
         tidying.start()
         self._stack.callback(tidying.stop)
 

@@ -9,6 +9,7 @@ from typing import Final
 from sora_ws.media import Holding, MediaStore
 from sora_ws.store import StoreError, TaskStore
 
+AT_ONCE: Final = 1_000
 SETTLING_S: Final = 60  # a create or an archive may be under way, with its files here and its task not
 
 log = logging.getLogger(__name__)
@@ -40,14 +41,15 @@ class Retention:
         self._limits = limits
 
     async def tidy(self, now: float) -> None:
-        """Remove what the limits no longer allow.
+        """Remove what the limits no longer allow, at most AT_ONCE tasks' files.
 
         A store or a disk that fails is logged; the next time goes on from there.
         """
         try:
-            holdings = await self._media.holdings()
-            total = sum(holding.size for holding in holdings)
-            for holding in sorted(holdings, key=lambda holding: holding.kept_at):
+            oldest = await self._media.oldest(AT_ONCE)
+            # Behind the list: for what another instance removes in between nothing else has to go.
+            total = await self._media.total()
+            for holding in oldest:
                 if not self._limits.forbid(holding, total, now):
                     break
                 if await self._remove(holding):

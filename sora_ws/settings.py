@@ -237,6 +237,9 @@ class Settings:
         _path, None, "Folder of the database file and the videos", "$STATE_DIRECTORY or the XDG state folder"
     )
 
+    media_store: Literal["files", "gridfs"] = _setting(
+        _one_of("files", "gridfs"), "files", "Where videos are kept: files in STATE_DIR, or gridfs in MongoDB"
+    )
     media_max_age: int | None = _setting(
         _whole(1, 315_360_000_000), None, "s a finished video is kept; its task stays", "for ever"
     )
@@ -334,6 +337,10 @@ class Settings:
             raise WrongSetting(
                 f"SORA_POLL_MIN_INTERVAL is {settings.sora_poll_min_interval}, "
                 f"more than SORA_POLL_INTERVAL, {settings.sora_poll_interval}: make it at most that"
+            )
+        if settings.media_store == "gridfs" and settings.sqlite_path is not None:
+            raise WrongSetting(
+                "MEDIA_STORE is gridfs, which takes MongoDB: set DATABASE_URL to mongodb://HOST/NAME"
             )
         return settings, warnings
 

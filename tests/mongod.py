@@ -109,6 +109,17 @@ class Mongod:
     def resume(self) -> None:
         self._signal(signal.SIGCONT)
 
+    @contextmanager
+    def told_to_fail(self, command: str, **how: Any) -> Iterator[None]:
+        """It fails, or delays, each `command` of a store meanwhile."""
+        data = {"failCommands": [command], "appName": "sora-ws", **how}
+        with self.client() as client:
+            client.admin.command("configureFailPoint", "failCommand", mode="alwaysOn", data=data)
+            try:
+                yield
+            finally:
+                client.admin.command("configureFailPoint", "failCommand", mode="off")
+
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None
         self._process.send_signal(number)

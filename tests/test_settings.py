@@ -89,6 +89,7 @@ def test_file_may_export_indent_and_comment(tmp_path: Path) -> None:
         ("DATABASE_URL", "mongodb://host", "DATABASE_URL is 'mongodb://host': write mongodb://HOST/NAME or"),
         ("ALLOWED_ORIGINS", "*", "ALLOWED_ORIGINS is '*': write origins like https://app.example.com"),
         ("ALLOWED_ORIGINS", "https://a.de/x", "ALLOWED_ORIGINS is 'https://a.de/x': write origins like"),
+        ("MEDIA_STORE", "s3", "MEDIA_STORE is 's3': write files or gridfs"),
         ("TRUSTED_PROXIES", "nginx", "TRUSTED_PROXIES is 'nginx': write addresses or networks like"),
     ],
 )
@@ -195,6 +196,16 @@ def test_shortest_wait_may_not_be_longer_than_the_longest() -> None:
     """Two settings that contradict each other are refused together."""
     with pytest.raises(WrongSetting, match=r"^SORA_POLL_MIN_INTERVAL is 2000, more than SORA_POLL_INTERVAL"):
         load(SORA_POLL_INTERVAL="1000")
+
+
+@pytest.mark.parametrize("environ", [{}, {"DATABASE_URL": "sqlite:///srv/x.db"}])
+def test_videos_in_mongodb_take_a_mongodb(environ: dict[str, str]) -> None:
+    """Where tasks are in SQLite the start ends with one line that says what to set."""
+    with pytest.raises(
+        WrongSetting, match=r"^MEDIA_STORE is gridfs, .* set DATABASE_URL to mongodb://HOST/NAME$"
+    ):
+        load(MEDIA_STORE="gridfs", **environ)
+    assert load(MEDIA_STORE="GridFS", DATABASE_URL="mongodb://localhost/sora").media_store == "gridfs"
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,10 @@ class MediaGone(Exception):
     """There is no such video or picture (any more)."""
 
 
+class MediaAway(OSError):
+    """What keeps them can't be reached just now: try again later."""
+
+
 @dataclass(frozen=True, slots=True)
 class Holding:
     """All files of one task: `size` in bytes, `kept_at` in s since the epoch, of the newest of them."""
@@ -31,7 +35,8 @@ class MediaStore(Protocol):
     """Where videos, thumbnails and input images are kept, by the ids of their tasks.
 
     A name is ``{task id}.mp4`` or ``{task id}.jpg``; any other is a ValueError, so that no
-    path ever comes from outside. Raises OSError where the disk does not do what it should.
+    path ever comes from outside. Raises OSError where the disk does not do what it should:
+    MediaAway where that may change by itself, ENOSPC where there is no room.
     """
 
     def partial(self, task_id: str) -> Path:
@@ -47,7 +52,7 @@ class MediaStore(Protocol):
         ...
 
     def read(self, name: str, start: int, stop: int) -> AsyncIterator[bytes]:
-        """The bytes from `start` to before `stop`, in pieces. Raises MediaGone."""
+        """The bytes from `start` to before `stop`, in pieces. Raises MediaGone, also in the middle."""
         ...
 
     async def save_reference(self, task_id: str, content: bytes) -> None:
@@ -66,8 +71,12 @@ class MediaStore(Protocol):
         """Whether one more video would fit."""
         ...
 
-    async def holdings(self) -> Sequence[Holding]:
-        """What is kept for each task, in no order."""
+    async def oldest(self, limit: int) -> Sequence[Holding]:
+        """What is kept for each task, the oldest first, and of many only so many."""
+        ...
+
+    async def total(self) -> int:
+        """The bytes of all that is kept."""
         ...
 
     async def prepare(self) -> None:

@@ -68,8 +68,12 @@ class FileMedia:
         usage = await asyncio.to_thread(shutil.disk_usage, self._folder)
         return usage.free >= ROOM_BYTES_MIN
 
-    async def holdings(self) -> Sequence[Holding]:
-        return await asyncio.to_thread(_holdings, self._folder)
+    async def oldest(self, limit: int) -> Sequence[Holding]:
+        holdings = await asyncio.to_thread(_holdings, self._folder)
+        return sorted(holdings, key=lambda holding: holding.kept_at)[:limit]
+
+    async def total(self) -> int:
+        return sum(holding.size for holding in await asyncio.to_thread(_holdings, self._folder))
 
     async def prepare(self) -> None:
         await asyncio.to_thread(lambda: remove(list(self._scratch.iterdir())))

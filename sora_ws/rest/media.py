@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from typing import Final
+from typing import Final, cast
 
+from tornado.http1connection import HTTP1Connection
 from tornado.iostream import StreamClosedError
 
 from sora_ws.media import MediaGone
 from sora_ws.rest.base import Handler
 from sora_ws.rest.context import RestContext
 from sora_ws.rest.problem import Problem
+
+log = logging.getLogger(__name__)
 
 CONTENT_TYPES: Final = {"mp4": "video/mp4", "jpg": "image/jpeg"}
 
@@ -73,3 +77,9 @@ class MediaHandler(Handler):
                 await self.flush()
         except StreamClosedError:
             return  # a player that seeks hangs up in the middle
+        except (MediaGone, OSError) as error:
+            if not self._headers_written:
+                raise
+            # Too late for an answer: a line that breaks early says that this is not all.
+            log.warning("%s broke off: %s", name, error, extra={"action": "media_broke_off"})
+            cast(HTTP1Connection, self.request.connection).close()

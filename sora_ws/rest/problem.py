@@ -17,7 +17,7 @@ import msgspec
 from tornado.web import HTTPError
 
 from sora_ws.auth import TokenExpired, TokenInvalid, UserDisabled
-from sora_ws.media import MediaGone
+from sora_ws.media import MediaAway, MediaGone
 from sora_ws.service import Conflict, Forbidden, KeyReused, NoRoom, NotFound, TooManyTasks
 from sora_ws.signatures import WrongSignature
 from sora_ws.store import StoreFull, StoreUnavailable
@@ -86,6 +86,7 @@ class _Kind:
 
 
 _WHO = _Kind(401, "Send a valid token: `Authorization: Bearer …`.", {"WWW-Authenticate": "Bearer"})
+_AWAY = _Kind(503, "The database can't be reached just now.", {"Retry-After": "5"})
 _FULL = _Kind(507, "The server's disk is full.")
 
 KINDS: Final[Mapping[type[Exception], _Kind]] = MappingProxyType(
@@ -100,7 +101,8 @@ KINDS: Final[Mapping[type[Exception], _Kind]] = MappingProxyType(
         Conflict: _Kind(409),
         KeyReused: _Kind(422, field="Idempotency-Key"),
         TooManyTasks: _Kind(429, headers={"Retry-After": "30"}),
-        StoreUnavailable: _Kind(503, "The database can't be reached just now.", {"Retry-After": "5"}),
+        StoreUnavailable: _AWAY,
+        MediaAway: _AWAY,
         StoreFull: _FULL,
         NoRoom: _FULL,
     }

@@ -75,5 +75,28 @@ def keep_without_end(folder: str) -> None:
     asyncio.run(keep())
 
 
+def keep_in_mongodb(url: str, folder: str, bytes_each: str) -> None:
+    """As `keep_without_end`, in MongoDB; the one before is removed before a file is told of."""
+    import asyncio
+
+    from sora_ws.media.gridfs import GridFsMedia
+    from sora_ws.media.scratch import Scratch
+    from sora_ws.store.mongo import MongoStore
+
+    async def keep() -> None:
+        store = MongoStore(url)
+        await store.open()
+        media = GridFsMedia(store, Scratch(Path(folder)))
+        for number in range(10**6):
+            task_id = f"video_{number:032x}"
+            media.partial(task_id).write_bytes(bytes([number % 256]) * int(bytes_each))
+            await media.keep(f"{task_id}.mp4", media.partial(task_id))
+            if number:
+                await media.delete(f"video_{number - 1:032x}")
+            print(number, flush=True)
+
+    asyncio.run(keep())
+
+
 if __name__ == "__main__":
     globals()[sys.argv[1]](*sys.argv[2:])

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
@@ -23,16 +21,6 @@ GUARD = 10.0  # seconds in which a call has ended for sure, deadline and a slow 
 def own_mongod(request: pytest.FixtureRequest, start_mongod: Callable[..., Mongod]) -> Mongod:
     """A server for this test alone."""
     return start_mongod(replica_set=request.param)
-
-
-@contextmanager
-def told_to_fail(database: MongoDatabase, command: str, **how: Any) -> Iterator[None]:
-    """The server fails, or delays, each `command` of a store meanwhile."""
-    data = {"failCommands": [command], "appName": "sora-ws", **how}
-    with database.server.client() as client:
-        client.admin.command("configureFailPoint", "failCommand", mode="alwaysOn", data=data)
-        yield
-        client.admin.command("configureFailPoint", "failCommand", mode="off")
 
 
 async def assert_unavailable(store: MongoStore) -> None:
@@ -112,7 +100,7 @@ async def test_a_slow_server_is_unavailable(mongo_database: MongoDatabase) -> No
     await store.open()
     task = a_task()
     await store.insert(task)
-    with told_to_fail(mongo_database, "find", blockConnection=True, blockTimeMS=int(DEADLINE * 2_000)):
+    with mongo_database.server.told_to_fail("find", blockConnection=True, blockTimeMS=int(DEADLINE * 2_000)):
         slow = asyncio.ensure_future(store.find(task.id))
         await store.insert(a_task())
         assert not slow.done()
@@ -128,10 +116,10 @@ async def test_a_server_without_room_is_full(mongo_database: MongoDatabase) -> N
     store = MongoStore(mongo_database.server.url(mongo_database.name))
     await store.open()
     task = a_task()
-    with told_to_fail(mongo_database, "insert", errorCode=OUT_OF_DISK_SPACE), pytest.raises(StoreFull):
+    with mongo_database.server.told_to_fail("insert", errorCode=OUT_OF_DISK_SPACE), pytest.raises(StoreFull):
         await store.insert(task)
     await store.insert(task)
-    with told_to_fail(mongo_database, "update", errorCode=OUT_OF_DISK_SPACE), pytest.raises(StoreFull):
+    with mongo_database.server.told_to_fail("update", errorCode=OUT_OF_DISK_SPACE), pytest.raises(StoreFull):
         await store.save(rendering(task), task.seq)
     await store.save(rendering(task), task.seq)
     await store.close()
@@ -143,7 +131,7 @@ async def test_an_error_that_nobody_expects_is_unavailable(mongo_database: Mongo
     store = MongoStore(mongo_database.server.url(mongo_database.name), deadline=DEADLINE)
     await store.open()
     for fault in ({"errorCode": 10107}, {"errorCode": 13}, {"closeConnection": True}):
-        with told_to_fail(mongo_database, "insert", **fault), pytest.raises(StoreUnavailable):
+        with mongo_database.server.told_to_fail("insert", **fault), pytest.raises(StoreUnavailable):
             await store.insert(a_task())
     await store.close()
 
