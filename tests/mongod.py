@@ -105,6 +105,8 @@ class Mongod:
     def pause(self) -> None:
         """It hangs: its port takes connections and answers nothing."""
         self._signal(signal.SIGSTOP)
+        assert self._process is not None
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)  # else a thread of it may answer once more
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)
