@@ -226,21 +226,21 @@ def dying() -> Iterator[Dying]:
         thread.join()
 
 
+def statuses(site: Site, dying: Dying, method: str, **headers: str) -> set[int]:
+    """Of requests until the one that dies has had some."""
+    before, seen = dying.asked.count(method), set()
+    while dying.asked.count(method) < before + 3:
+        body = {"prompt": "a kite"} if method == "POST" else None
+        seen.add(site.ask("/api/videos", body, **headers)[0])
+    return seen
+
+
 def test_who_dies_over_a_request(server: Server, dying: Dying, tmp_path: Path) -> None:
-    """What may be done twice is asked of the other instance; a create is that by its Idempotency-Key alone."""
-
-    def statuses(method: str, **headers: str) -> set[int]:
-        """Of requests until the one that dies has had some."""
-        before, seen = dying.asked.count(method), set()
-        while dying.asked.count(method) < before + 3:
-            body = {"prompt": "a kite"} if method == "POST" else None
-            seen.add(site.ask("/api/videos", body, **headers)[0])
-        return seen
-
+    """What may be done twice is asked of the other instance; a create, where it has an Idempotency-Key."""
     with in_front_of(server, "nginx-cluster.conf", dying.server_port, tmp_path) as site:
-        assert statuses("GET") == {200}
-        assert statuses("POST", **{"Idempotency-Key": "kite"}) == {202}
-        assert 502 in statuses("POST")
+        assert statuses(site, dying, "GET") == {200}
+        assert statuses(site, dying, "POST", **{"Idempotency-Key": "kite"}) == {202}
+        assert 502 in statuses(site, dying, "POST")
         for source in ("127.0.0.2", "127.0.0.3"):
             with site.line(source) as line:
                 assert line.ping().wait(30)

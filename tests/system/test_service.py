@@ -138,7 +138,9 @@ def test_unit_is_hardened(tree: Path, unit: str) -> None:
 
 def test_units_are_understood(tree: Path) -> None:
     """systemd has nothing to say against a line of them."""
-    told = debian.in_chroot(tree, "systemd-analyze verify sora-ws.service sora-ws@3001.service sora-ws.target")
+    told = debian.in_chroot(
+        tree, "systemd-analyze verify sora-ws.service sora-ws@3001.service sora-ws.target"
+    )
     assert told == ""
 
 
