@@ -1,4 +1,6 @@
-"""How new connections come in: a few a turn of the loop, and none while there is no room for them.
+"""How connections come in, and how a stop parts with them.
+
+They come in a few a turn of the loop, and none while there is no room for them.
 
 Tornado's own way takes up to 128 in a row, for which everybody else waits; and without a free file
 descriptor it tries again at once, for ever, and logs each time.
@@ -9,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream
+
+from sora_ws.listening import BACKLOG, turn_deaf
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +40,21 @@ class Incoming(IOStream):
             timer = asyncio.get_running_loop().call_later(IDLE_S, self.close)
             head.add_done_callback(lambda _: timer.cancel())
         return head
+
+
+class Server(HTTPServer):
+    """Tornado's, whose connections can be parted with; `gone` is told of each that has ended."""
+
+    gone: Callable[[object], None] = staticmethod(lambda connection: None)
+
+    def part(self) -> Sequence[object]:
+        """The connections that are open. Each ends with the answer to its next request, if not before."""
+        self.conn_params.no_keep_alive = True
+        return tuple(self._connections)
+
+    def on_close(self, server_conn: object) -> None:
+        super().on_close(server_conn)
+        self.gone(server_conn)
 
 
 class Acceptor:
@@ -64,9 +83,21 @@ class Acceptor:
             sock.close()
         self._sockets = ()
 
-    def _accept(self, listening: socket.socket) -> None:
+    def hand_over(self) -> None:
+        """Take all who have come, and let the kernel refuse the next ones, so that they go elsewhere.
+
+        Nobody is lost in between: who knocks just then isn't heard, tries again after a second, and is
+        refused. A copy of the socket, which systemd has, listens no more either, and so it lets go of it.
+        """
+        for sock in self._sockets:
+            turn_deaf(sock)
+            self._accept(sock, at_most=BACKLOG + 1)
+            sock.shutdown(socket.SHUT_RD)
+        self.stop()
+
+    def _accept(self, listening: socket.socket, at_most: int = AT_ONCE) -> None:
         """Take a few; the loop comes back in its next turn if there are more."""
-        for _ in range(AT_ONCE):
+        for _ in range(at_most):
             try:
                 sock, address = listening.accept()
             except BlockingIOError:

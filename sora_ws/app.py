@@ -10,14 +10,14 @@ import dataclasses
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop, PeriodicCallback
 
 from sora_ws import failpoint, systemd
-from sora_ws.accepting import Acceptor
+from sora_ws.accepting import Acceptor, Server
 from sora_ws.composition import Composition, application, make_store
 from sora_ws.listening import open_sockets, raise_open_files
 from sora_ws.rest import UnderWay, waiting_routes
@@ -44,7 +44,7 @@ class App:
         self.parts: Composition | None = None
         self._composition = composition
         self._stack = AsyncExitStack()
-        self._server: HTTPServer | None = None
+        self._server: Server | None = None
         self._composing: asyncio.Task[None] | None = None
         self._requests = UnderWay()
         self._stop_accepting: Callable[[], None] = lambda: None
@@ -68,12 +68,14 @@ class App:
             port=sockets[0].getsockname()[1],
             max_connections=raise_open_files(self.settings.max_connections),
         )
-        self._server = HTTPServer(
+        self._server = server = Server(
             application(waiting_routes(self.settings), self._requests),
             max_header_size=HEADER_BYTES_MAX,
         )
-        acceptor = Acceptor(self._server, sockets)
-        self._stop_accepting = acceptor.stop
+        server.gone = self._requests.end
+        acceptor = Acceptor(server, sockets)
+        has_others = self.settings.redis_url is not None
+        self._stop_accepting = partial(self._hand_over, acceptor, server) if has_others else acceptor.stop
         self._keep_watchdog_fed()
         self._composing = asyncio.create_task(self._compose(store))
         # Who comes meanwhile waits in the sockets' backlog, so that a restart answers nobody by a 503.
@@ -116,6 +118,15 @@ class App:
             await asyncio.gather(*leaving)
         finally:
             await self._stack.aclose()
+
+    def _hand_over(self, acceptor: Acceptor, server: Server) -> None:
+        """Refuse who comes, as other instances are there for them, and wait for whom a proxy keeps a line.
+
+        An idle one that we closed could be one on which a create is just being sent.
+        """
+        acceptor.hand_over()
+        for connection in server.part():
+            self._requests.begin(connection)
 
     async def _compose(self, store: Store) -> None:
         """When the store is there, build everything and serve it. Raises NewerFormat."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -168,3 +169,26 @@ async def test_a_wrong_password_is_told_once_and_never_shown(
     assert len(lines) == 2, lines  # one of each server
     assert all("WRONGPASS" in line for line in lines)
     assert "not-this" not in caplog.text
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_stop_hands_over(pair: StartPair, redis: Redisd) -> None:
+    """Who comes is refused, so that Nginx asks the other; what comes on a line that was kept is done."""
+    async with pair(redis.url, NEVER, DRAIN_SECONDS="30") as (a, b):
+        page = await a.line("ada")
+        reader, writer = await asyncio.open_connection("127.0.0.1", a.app.settings.port)
+        stopping = asyncio.create_task(a.app.stop())
+        assert await page.closed() == 1001
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", a.app.settings.port)
+        body = b'{"prompt": "a cat"}'
+        writer.write(
+            b"POST /api/videos HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Authorization: Bearer %b\r\nContent-Length: %d\r\n\r\n%b" % (token().encode(), len(body), body)
+        )
+        head, _, task = (await asyncio.wait_for(reader.read(), GUARD_S)).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 202 ")
+        assert b"Connection: close" in head
+        await asyncio.wait_for(stopping, GUARD_S)
+        assert (await b.task(json.loads(task)["videoId"]))["prompt"] == "a cat"
+        writer.close()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import resource
+import select
 import socket
 import time
 from collections.abc import Iterator
@@ -13,16 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream
 from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
 from websockets.sync.client import connect
 
 from sora_ws import accepting
-from sora_ws.accepting import AT_ONCE, Acceptor
+from sora_ws.accepting import AT_ONCE, Acceptor, Server
+from sora_ws.listening import turn_deaf
 from tests.conftest import StartServer
-from tests.server import Server
+from tests.server import Server as Process
 
 STORM = 5 * AT_ONCE
 STARVED_S = 2.0
@@ -30,7 +32,7 @@ GUARD_S = 20.0
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
-class Counting(HTTPServer):
+class Counting(Server):
     """Counts who came in."""
 
     came = 0
@@ -105,6 +107,55 @@ async def test_after_the_stop_nobody_comes_in(listening: socket.socket) -> None:
     await server.close_all_connections()
 
 
+@pytest.mark.gen_test(timeout=30)
+async def test_who_has_come_is_handed_over_to_nobody(listening: socket.socket) -> None:
+    """All who wait are answered; who comes later is refused, though systemd has a copy of the socket."""
+    address, copy = listening.getsockname(), listening.dup()
+    server = Counting(Application([("/", Hello)]))
+    acceptor = Acceptor(server, [listening])
+    with closing(copy), ExitStack() as clients:
+        waiting = [clients.enter_context(socket.create_connection(address)) for _ in range(STORM)]
+        acceptor.hand_over()
+        acceptor.stop()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address)
+        for client in waiting:
+            client.setblocking(False)
+            assert (await answer_of(client)).endswith(b"hello")
+    await server.close_all_connections()
+
+
+def test_who_knocks_while_it_turns_deaf(listening: socket.socket) -> None:
+    """Is not let in behind the last who was, where it would be lost, but refused when it knocks again."""
+    turn_deaf(listening)
+    with socket.socket() as client:
+        client.setblocking(False)
+        client.connect_ex(listening.getsockname())
+        with pytest.raises(BlockingIOError):
+            listening.accept()
+        listening.shutdown(socket.SHUT_RD)
+        assert select.select([], [client], [], GUARD_S)[1]
+        assert client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_connections_that_are_parted_with(listening: socket.socket) -> None:
+    """They are open until their next answer, which says that it is the last, and each end is told."""
+    gone: asyncio.Queue[object] = asyncio.Queue()
+    server = Counting(Application([("/", Hello)]))
+    server.gone = gone.put_nowait
+    acceptor = Acceptor(server, [listening])
+    acceptor.start()
+    with socket.create_connection(listening.getsockname()) as client:
+        client.setblocking(False)
+        assert b"Connection: close" not in await answer_of(client)
+        (connection,) = server.part()
+        acceptor.hand_over()
+        assert gone.empty()
+        assert b"Connection: close" in await answer_of(client)
+        assert await asyncio.wait_for(gone.get(), GUARD_S) is connection
+
+
 @pytest.mark.parametrize("begun", [b"", REQUEST[:-2]])
 @pytest.mark.gen_test(timeout=30)
 async def test_who_sends_no_head_is_dropped(
@@ -133,7 +184,7 @@ def cpu_seconds(process: int) -> float:
     return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
 
-def take_all_files(server: Server, spare: int) -> None:
+def take_all_files(server: Process, spare: int) -> None:
     """Let the server open no more than `spare` files on top of those it has."""
     assert server.process is not None
     process = server.process.pid
