@@ -357,6 +357,10 @@ class Settings:
                 "REDIS_URL is for instances that share a provider: "
                 "set SORA_API_BASE_URL, e.g. to that of one `sora-ws simulate`"
             )
+        if self.media_store == "files":
+            raise WrongSetting(
+                "REDIS_URL is for instances that share their videos: set MEDIA_STORE to gridfs"
+            )
 
 
 def setting_name(f: Field[Any]) -> str:

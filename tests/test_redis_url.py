@@ -7,7 +7,11 @@ import pytest
 from sora_ws.redis_url import Address, RedisUrl
 from sora_ws.settings import Settings, WrongSetting
 
-SHARED = {"DATABASE_URL": "mongodb://db/sora_ws", "SORA_API_BASE_URL": "https://api.example.com/v1"}
+SHARED = {
+    "DATABASE_URL": "mongodb://db/sora_ws",
+    "SORA_API_BASE_URL": "https://api.example.com/v1",
+    "MEDIA_STORE": "gridfs",
+}
 ONE = Address("redis.example", 6379)
 URLS = {
     "redis://redis.example": RedisUrl((ONE,)),
@@ -61,7 +65,7 @@ def test_a_password_is_not_shown() -> None:
 
 @pytest.mark.parametrize("missing", SHARED)
 def test_it_needs_what_instances_share(missing: str) -> None:
-    """A file of SQLite and the built-in simulator are one instance's own."""
+    """A file of SQLite, the built-in simulator and a folder of videos are one instance's own."""
     rest = {name: value for name, value in SHARED.items() if name != missing}
     with pytest.raises(WrongSetting, match=f"^REDIS_URL is for instances that share .* set {missing}"):
         Settings.load(rest | {"REDIS_URL": "redis://a", "HOME": "/nowhere"})

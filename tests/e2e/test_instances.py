@@ -42,7 +42,8 @@ def pair(tmp_path: Path, mongod: Mongod) -> StartPair:
 
     @asynccontextmanager
     async def start(redis_url: str, dialect: Dialect, **settings: str) -> AsyncIterator[Pair]:
-        common: dict[str, Any] = {"DATABASE_URL": database, "REDIS_URL": redis_url} | settings
+        shared = {"DATABASE_URL": database, "MEDIA_STORE": "gridfs", "REDIS_URL": redis_url}
+        common: dict[str, Any] = shared | settings
         async with AsyncExitStack() as stack:
             a = await stack.enter_async_context(a_world(tmp_path / "a", dialect, **common))
             provider = a.app.settings.sora_api_base_url
