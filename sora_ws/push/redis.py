@@ -26,11 +26,12 @@ PING_EVERY_S: Final = 1.0
 SILENT_PINGS: Final = 3  # in a row: the line is dead
 WAIT_MIN_S: Final = 0.05
 WAIT_MAX_S: Final = 2.0
+STEADY_S: Final = 10.0  # what went well for so long is tried again at once
 AT_ONCE: Final = 500  # publications in a turn of the loop
 OWED_MAX: Final = 20_000
 """Messages that wait for one node; the oldest goes first."""
 
-ELSEWHERE: Final = ("MOVED", "ASK", "CLUSTERDOWN", "TRYAGAIN", "LOADING", "MASTERDOWN")
+ELSEWHERE: Final = ("MOVED", "CLUSTERDOWN", "TRYAGAIN", "LOADING")
 """Errors that say: not here, or not now."""
 
 
@@ -44,6 +45,14 @@ PLAIN: Final = _Verbs(b"subscribe", b"unsubscribe", b"publish")
 SHARDED: Final = _Verbs(b"ssubscribe", b"sunsubscribe", b"spublish")
 
 _Key = tuple[str, bytes]
+_Command = tuple[tuple[bytes, ...], Callable[[Any], None]]
+
+
+class _Said(NamedTuple):
+    """A message, and the how manyth it was: of one key the later one counts."""
+
+    number: int
+    data: bytes
 
 
 class _Node:
@@ -57,7 +66,8 @@ class _Node:
         self.line: RespLine | None = None
         self.channels: set[bytes] = set()  # that somebody wants
         self.changes: dict[bytes, bool] = {}  # to subscribe, or not to any more
-        self.owed: OrderedDict[_Key, bytes] = OrderedDict()
+        self.owed: OrderedDict[_Key, _Said] = OrderedDict()
+        self.is_wrong = False  # it has said that something is another node's; until that is found
         self._bus = bus
         self._asked: dict[bytes, Subscribing] = {}  # the last one for each channel
         self._refused: set[bytes] = set()
@@ -66,8 +76,11 @@ class _Node:
 
     # --- what is said ---
 
-    def owe(self, key: _Key, data: bytes) -> None:
-        self.owed[key] = data
+    def owe(self, key: _Key, said: _Said) -> None:
+        """Say it as soon as that can be, unless something newer of its key waits for that."""
+        if key in self.owed and self.owed[key].number > said.number:
+            return
+        self.owed[key] = said
         self.owed.move_to_end(key)
         if len(self.owed) > OWED_MAX:
             self.owed.popitem(last=False)
@@ -77,16 +90,21 @@ class _Node:
         self.channels.add(channel)
         self.changes[channel] = True
 
+    def leave(self, channel: bytes) -> None:
+        self.forget(channel)
+        self.changes[channel] = False
+
     def forget(self, channel: bytes) -> None:
+        """It is another node's now."""
         self.channels.discard(channel)
+        self.changes.pop(channel, None)
         self._refused.discard(channel)
         self._asked.pop(channel, None)
-        self.changes[channel] = False
 
     def flush(self) -> None:
         """Everything that waits, in one write; subscriptions first."""
         line = self.line
-        if line is None or not line.is_writable or not (self.changes or self.owed):
+        if line is None or self.is_wrong or not line.is_writable or not (self.changes or self.owed):
             return
         line.ask([*self._subscriptions(), *self._publications()])
 
@@ -105,24 +123,22 @@ class _Node:
                     self._asked.update(dict.fromkeys(group, asked))
         return commands
 
-    def _publications(self) -> list[tuple[tuple[bytes, ...], Callable[[Any], None]]]:
+    def _publications(self) -> list[_Command]:
         verb = self._bus.verbs.publish
-        commands: list[tuple[tuple[bytes, ...], Callable[[Any], None]]] = []
+        commands: list[_Command] = []
         while self.owed and len(commands) < AT_ONCE:
-            key, data = self.owed.popitem(last=False)
-            commands.append(((verb, key[1], data), self._published(key, data)))
+            key, said = self.owed.popitem(last=False)
+            commands.append(((verb, key[1], said.data), self._published(key, said)))
         if self.owed:
             self._bus.flush_soon()
         return commands
 
-    def _published(self, key: _Key, data: bytes) -> Callable[[Any], None]:
+    def _published(self, key: _Key, said: _Said) -> Callable[[Any], None]:
         def answered(reply: Any) -> None:
             if not isinstance(reply, Exception):
                 self._bus.sent += 1
-            elif isinstance(reply, OSError) or _is_elsewhere(reply):
-                if key not in self.owed:  # else a newer one waits already
-                    self._bus.owe(key, data)
-                self._bus.relocate(reply)
+            elif isinstance(reply, OSError) or self._is_elsewhere(reply):
+                self._bus.owe(key, said)
             else:
                 self._bus.dropped += 1
                 self._bus.tell_refused(reply)
@@ -143,7 +159,7 @@ class _Node:
         if channel in self.channels:
             self.changes[channel] = True
             self._bus.ear.parted([channel])
-            self._bus.relocate(None)
+            self._bus.relocate()
 
     def _not_confirmed(self, asked: Subscribing, reply: Any) -> None:
         again = [channel for channel in asked.left if self._asked.get(channel) is asked]
@@ -151,12 +167,19 @@ class _Node:
             del self._asked[channel]
         if isinstance(reply, OSError):
             return  # with the line all are asked for again
-        if _is_elsewhere(reply):
+        if self._is_elsewhere(reply):
             self.changes.update(dict.fromkeys(again, True))
-            self._bus.relocate(reply)
         else:
             self._refused.update(again)
             self._bus.tell_refused(reply)
+
+    def _is_elsewhere(self, reply: Exception) -> bool:
+        """Whether another node has to be found for it; nothing more is said to this one before."""
+        is_elsewhere = str(reply).startswith(ELSEWHERE)
+        if is_elsewhere:
+            self.is_wrong = True
+            self._bus.relocate()
+        return is_elsewhere
 
     def writable(self) -> None:
         self._bus.flush_soon()
@@ -167,7 +190,7 @@ class _Node:
         self.line = None
         self._asked.clear()
         self._bus.ear.parted(self.channels)
-        self._bus.relocate(ConnectionResetError(f"the line to {self.address} was lost"))
+        self._bus.relocate()
 
     # --- whether it is there ---
 
@@ -221,7 +244,8 @@ class RedisBus:
         self._slots: list[Address | None] = [None] * SLOTS
         self._trouble = asyncio.Event()
         self._is_flushing = False
-        self._told: str | None = None  # why it is away
+        self._said = 0
+        self._is_told_away = False
         self._told_refused: str | None = None
         self._running: Sequence[asyncio.Task[None]] = ()
 
@@ -250,11 +274,12 @@ class RedisBus:
                 line.close()
 
     def publish(self, key: str, channels: Iterable[bytes], data: bytes) -> None:
+        self._said += 1
         for channel in channels:
-            self.owe((key, channel), data)
+            self.owe((key, channel), _Said(self._said, data))
 
-    def owe(self, key: _Key, data: bytes) -> None:
-        self._node_of(key[1]).owe(key, data)
+    def owe(self, key: _Key, said: _Said) -> None:
+        self._node_of(key[1]).owe(key, said)
         self.flush_soon()
 
     def subscribe(self, channel: bytes) -> None:
@@ -262,7 +287,7 @@ class RedisBus:
         self.flush_soon()
 
     def unsubscribe(self, channel: bytes) -> None:
-        self._node_of(channel).forget(channel)
+        self._node_of(channel).leave(channel)
         self.flush_soon()
 
     def flush_soon(self) -> None:
@@ -271,7 +296,7 @@ class RedisBus:
             self._is_flushing = True
             asyncio.get_running_loop().call_soon(self._flush)
 
-    def relocate(self, reason: Any) -> None:
+    def relocate(self) -> None:
         """Find out again which node is where."""
         self._trouble.set()
 
@@ -300,24 +325,24 @@ class RedisBus:
             self.flush_soon()
 
     async def _keep_up(self, first_try: asyncio.Event) -> None:
+        steady = asyncio.get_running_loop().time
         wait = WAIT_MIN_S
         while True:
+            began = steady()
             self._trouble.clear()
             try:
                 await self._settle()
             except (OSError, RedisRefused, TimeoutError) as error:
                 self._tell_away(_words(error))
-                wait = min(wait * 2, WAIT_MAX_S)
             except Exception:  # an answer that no Redis gives
                 log.exception("Redis can't be understood", extra={"action": "fault"})
-                wait = WAIT_MAX_S
             else:
                 self._tell_back()
-                wait = WAIT_MIN_S
                 first_try.set()
                 await self._trouble.wait()
             first_try.set()
             await asyncio.sleep(random.uniform(wait / 2, wait))  # noqa: S311 no secret
+            wait = WAIT_MIN_S if steady() - began > STEADY_S else min(wait * 2, WAIT_MAX_S)
 
     async def _settle(self) -> None:
         """Find the nodes, and open a line to each. Raises OSError, RedisRefused, TimeoutError."""
@@ -329,6 +354,8 @@ class RedisBus:
             if address and node.line is None
         ]
         results = await asyncio.gather(*opening, return_exceptions=True)
+        for node in self._nodes.values():
+            node.is_wrong = False
         self._flush()
         for result in results:
             if isinstance(result, BaseException):
@@ -372,24 +399,19 @@ class RedisBus:
         if moved:
             self.ear.parted(moved)
         for key in [key for key in node.owed if self._node_of(key[1]) is not node]:
-            data = node.owed.pop(key)
-            self._node_of(key[1]).owed.setdefault(key, data)
+            self._node_of(key[1]).owe(key, node.owed.pop(key))
 
     def _tell_away(self, why: str) -> None:
-        if self._told is None:
+        if not self._is_told_away:
             log.warning(
                 "Redis is away, changes of other instances come late: %s", why, extra={"action": "redis_away"}
             )
-        self._told = why
+        self._is_told_away = True
 
     def _tell_back(self) -> None:
-        if self._told is not None:
+        if self._is_told_away:
             log.warning("Redis is back", extra={"action": "redis_back"})
-        self._told = None
-
-
-def _is_elsewhere(reply: Exception) -> bool:
-    return str(reply).startswith(ELSEWHERE)
+        self._is_told_away = False
 
 
 def _words(error: BaseException) -> str:

@@ -81,6 +81,31 @@ async def test_a_lost_line_loses_no_message(start_redis: Callable[..., Redisd]) 
         assert ear.partings == 0
 
 
+@pytest.mark.gen_test(timeout=60)
+async def test_a_lost_line_turns_nothing_round(start_redis: Callable[..., Redisd]) -> None:
+    """Of one key never an older one comes behind a newer, and the newest comes."""
+    server = start_redis()
+    async with a_bus(server.url) as (a, _), a_bus(server.url) as (b, ear):
+        b.subscribe(CHANNEL)
+        await ear.joins(CHANNEL)
+        server.pause()
+        for said in (b"1", b"2"):
+            a.publish("a", [CHANNEL], b"a" + said)
+            a.publish("b", [CHANNEL], b"b" + said)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        for node in a._nodes.values():
+            node.let_go()  # while all this is under way
+        a.publish("b", [CHANNEL], b"b3")
+        a.relocate()
+        server.resume()
+        await ear.until(lambda: len(ear.data) >= 6)
+        for key in (b"a", b"b"):
+            heard = [data for data in ear.data if data.startswith(key)]
+            assert heard == sorted(heard)
+        assert {b"a2", b"b3"} <= set(ear.data)
+
+
 def kill_publishers(server: Redisd) -> None:
     for client in server.ask("CLIENT", "LIST").splitlines():
         fields = dict(field.split("=", 1) for field in client.split())

@@ -1,0 +1,1 @@
+"""What it costs to tell other instances, by each way of laying channels over tasks."""
