@@ -17,7 +17,7 @@ from typing import Final
 from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream
 
-from sora_ws.listening import BACKLOG, turn_deaf
+from sora_ws.listening import BACKLOG
 
 log = logging.getLogger(__name__)
 
@@ -86,11 +86,10 @@ class Acceptor:
     def hand_over(self) -> None:
         """Take all who have come, and let the kernel refuse the next ones, so that they go elsewhere.
 
-        Nobody is lost in between: who knocks just then isn't heard, tries again after a second, and is
-        refused. A copy of the socket, which systemd has, listens no more either, and so it lets go of it.
+        Whoever comes in the microseconds between is reset. A copy of the socket, which systemd has,
+        listens no more either, and so it lets go of it.
         """
         for sock in self._sockets:
-            turn_deaf(sock)
             self._accept(sock, at_most=BACKLOG + 1)
             sock.shutdown(socket.SHUT_RD)
         self.stop()

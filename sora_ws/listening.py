@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import resource
 import socket
-import struct
 from ipaddress import ip_address
 from typing import Final
 
@@ -26,18 +24,6 @@ SEND_BUFFER_BYTES: Final = 65_536
 that doesn't read; with this it is some 400, and fan-out is as fast."""
 FILES_BESIDE_CONNECTIONS: Final = 256
 
-SO_ATTACH_FILTER: Final = 26  # asm-generic/socket.h
-DROP_SYNS: Final = b"".join(
-    struct.pack("=HBBI", *instruction)  # struct sock_filter; linux/bpf_common.h has the numbers
-    for instruction in (
-        (0x30, 0, 0, 13),  # load the byte of the TCP header's flags
-        (0x54, 0, 0, 0x12),  # of them SYN and ACK
-        (0x15, 0, 1, 0x02),  # where there is SYN alone,
-        (0x06, 0, 0, 0),  # drop the packet,
-        (0x06, 0, 0, 0xFFFF_FFFF),  # else keep it
-    )
-)
-
 
 def open_sockets(settings: Settings) -> list[socket.socket]:
     """The sockets of HOST and PORT; one that systemd kept over a restart wins. Raises WrongSetting."""
@@ -48,13 +34,6 @@ def open_sockets(settings: Settings) -> list[socket.socket]:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         systemd.store_socket(NAME, sock)
     return sockets
-
-
-def turn_deaf(listening: socket.socket) -> None:
-    """From now on the kernel drops who asks for a connection; who has been answered still comes in."""
-    instructions = ctypes.create_string_buffer(DROP_SYNS)
-    program = struct.pack("HP", len(DROP_SYNS) // 8, ctypes.addressof(instructions))  # struct sock_fprog
-    listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
 
 
 def is_beyond_loopback(host: str) -> bool:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import resource
-import select
 import socket
 import time
 from collections.abc import Iterator
@@ -22,7 +20,6 @@ from websockets.sync.client import connect
 
 from sora_ws import accepting
 from sora_ws.accepting import AT_ONCE, Acceptor, Server
-from sora_ws.listening import turn_deaf
 from tests.conftest import StartServer
 from tests.server import Server as Process
 
@@ -123,19 +120,6 @@ async def test_who_has_come_is_handed_over_to_nobody(listening: socket.socket) -
             client.setblocking(False)
             assert (await answer_of(client)).endswith(b"hello")
     await server.close_all_connections()
-
-
-def test_who_knocks_while_it_turns_deaf(listening: socket.socket) -> None:
-    """Is not let in behind the last who was, where it would be lost, but refused when it knocks again."""
-    turn_deaf(listening)
-    with socket.socket() as client:
-        client.setblocking(False)
-        client.connect_ex(listening.getsockname())
-        with pytest.raises(BlockingIOError):
-            listening.accept()
-        listening.shutdown(socket.SHUT_RD)
-        assert select.select([], [client], [], GUARD_S)[1]
-        assert client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED
 
 
 @pytest.mark.gen_test(timeout=30)
