@@ -33,7 +33,7 @@ has the same settings with more words, ready to be changed.
   This works for every setting. To set both is an error.
 - A wrong value stops the start with one line that names it and exit status 78. An unknown name in
   the file is warned of, with the name that it looks like.
-- `sora-ws check` reads the settings and tries the database and the provider without serving.
+- `sora-ws check` reads the settings and tries the database, the provider and Redis without serving.
 - Times are in ms unless the name says `SECONDS`, sizes in bytes. Numbers are whole."""
 
 TAIL: Final = """\

@@ -56,6 +56,7 @@ class Redisd:
         until(lambda: self.ask("PING") in ("PONG", "LOADING"))
 
     def _command(self) -> list[str]:
+        """What starts it, but for its port."""
         return ["redis-server", "--save", "", "--appendonly", "no", "--dir", str(self.folder)]
 
     def kill(self) -> None:

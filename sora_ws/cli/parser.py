@@ -238,7 +238,7 @@ def _simulate(commands: Commands) -> None:
 def _check(commands: Commands) -> None:
     parser = commands.add(
         "check",
-        "see whether settings, store and provider are in order",
+        "see whether settings, store, provider and Redis are in order",
         more=f"{AS_THE_SERVER}\nExit status: 0 all of them, 78 wrong settings, 1 else.",
         example="sora-ws check --config conf/sora-ws.env",
         run="sora_ws.cli.server:check",

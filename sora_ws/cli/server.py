@@ -15,6 +15,9 @@ from sora_ws.cli.database import become_user_of, place_of, settings_for
 from sora_ws.cli.output import CommandFailed, complain, one_line, print_json
 from sora_ws.provider import ProviderError
 from sora_ws.provider.simulator import Simulator
+from sora_ws.push import redis_nodes
+from sora_ws.push.resp import RedisRefused
+from sora_ws.redis_url import RedisUrl
 from sora_ws.settings import Settings, WrongSetting
 from sora_ws.store import StoreError
 
@@ -73,7 +76,10 @@ def check(args: Namespace) -> int:
 
 
 async def _look(settings: Settings) -> list[Finding]:
-    return [await _look_at_store(settings), await _look_at_provider(settings)]
+    found = [await _look_at_store(settings), await _look_at_provider(settings)]
+    if settings.redis_url is not None:
+        found.append(await _look_at_redis(settings.redis_url))
+    return found
 
 
 async def _look_at_store(settings: Settings) -> Finding:
@@ -110,6 +116,16 @@ async def _look_at_provider(settings: Settings) -> Finding:
     finally:
         await provider.close()
     return Finding("provider", ok=True, detail=settings.sora_api_base_url)
+
+
+async def _look_at_redis(url: RedisUrl) -> Finding:
+    try:
+        await redis_nodes.check(url)
+    except TimeoutError:
+        return Finding("redis", ok=False, detail=f"{url}: it does not answer")
+    except (OSError, RedisRefused) as error:
+        return Finding("redis", ok=False, detail=f"{url}: {error}")
+    return Finding("redis", ok=True, detail=str(url))
 
 
 def _report(findings: list[Finding], *, as_json: bool) -> None:

@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import ssl
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from sora_ws.push.redis_nodes import OPEN_S, SLOTS, Span, find_nodes, greet, slot_of
+from sora_ws.push.redis_nodes import OPEN_S, SLOTS, Span, find_nodes, greet, slot_of, tls_of
 from sora_ws.push.relay import BusEar
 from sora_ws.push.resp import RedisRefused, RespLine, Subscribing
 from sora_ws.redis_url import Address, RedisUrl
@@ -235,7 +234,7 @@ class RedisBus:
 
     def __init__(self, url: RedisUrl) -> None:
         self.url = url
-        self.tls = ssl.create_default_context() if url.tls else None
+        self.tls = tls_of(url)
         self.verbs = SHARDED if url.is_cluster else PLAIN
         self.sent = 0
         self.dropped = 0

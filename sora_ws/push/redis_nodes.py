@@ -51,6 +51,18 @@ async def greet(line: RespLine, url: RedisUrl) -> Mapping[bytes, Any]:
     return hello
 
 
+def tls_of(url: RedisUrl) -> ssl.SSLContext | None:
+    """Checks certificates by the system's authorities."""
+    return ssl.create_default_context() if url.tls else None
+
+
+async def check(url: RedisUrl) -> None:
+    """Raises OSError, RedisRefused or TimeoutError where not every node answers us."""
+    tls = tls_of(url)
+    for address in {span.address for span in await find_nodes(url, url.is_cluster, tls, {})}:
+        await _ask_any([address], _nothing, url, tls, {})
+
+
 T = TypeVar("T")
 _Question = Callable[[RespLine, Address], Awaitable[T]]
 
@@ -78,6 +90,10 @@ async def _ask_any(
         except (OSError, RedisRefused, TimeoutError) as error:
             trouble = error
     raise trouble
+
+
+async def _nothing(line: RespLine, asked: Address) -> None:
+    """Whoever was greeted has answered."""
 
 
 def _master_of(name: str) -> _Question[Address]:

@@ -13,6 +13,9 @@ import pytest
 
 from tests.cli.commands import GUARD_S, CommandLine
 from tests.ports import free_port
+from tests.redisd import Redisd, redis
+
+__all__ = ["redis"]
 
 
 @pytest.fixture
@@ -64,6 +67,21 @@ def test_check_of_a_provider_that_is_away(own: CommandLine) -> None:
     checked = own.run("check", SORA_API_BASE_URL="http://127.0.0.1:1/v1")
     assert checked.status == 1
     assert checked.out.splitlines()[-1].startswith("provider  failed  http://127.0.0.1:1/v1: ")
+
+
+def test_check_of_redis(own: CommandLine, simulator: str, redis: Redisd) -> None:
+    """Where it is set it is looked at too, and a password is not shown."""
+    shared = {
+        "DATABASE_URL": "mongodb://127.0.0.1:1/sora_ws",
+        "MEDIA_STORE": "gridfs",
+        "SORA_API_BASE_URL": simulator,
+    }
+    there = own.run("check", "--json", REDIS_URL=redis.url, **shared).json["redis"]
+    assert there == {"ok": True, "detail": redis.url}
+    away = own.run("check", "--json", REDIS_URL="redis://me:hunter2@127.0.0.1:1", **shared).json["redis"]
+    assert not away["ok"]
+    assert away["detail"].startswith("redis://127.0.0.1:1: ")
+    assert "hunter2" not in away["detail"]
 
 
 @pytest.mark.parametrize("content", ["this is no database, but a text of more than a hundred letters" * 9])

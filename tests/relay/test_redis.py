@@ -7,10 +7,12 @@ import logging
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
 from sora_ws.push.redis_nodes import slot_of
+from tests.certificates import certify
 from tests.e2e.world import logged
 from tests.ports import free_port
 from tests.redisd import Cluster, Redisd, Watched, running
@@ -164,6 +166,22 @@ async def test_a_sentinel_is_no_server(caplog: pytest.LogCaptureFixture) -> None
                 assert not bus.is_up
     assert "this is a Sentinel: write redis+sentinel" in caplog.text
     assert "knows no master of this name" in caplog.text
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_tls_checks_who_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the authorities of the system; whom none of them vouches for is away."""
+    certificate, key = certify(tmp_path)
+    port = free_port()
+    files = ["--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", certificate]
+    tls = ["--tls-port", str(port), "--tls-auth-clients", "no", *map(str, files)]
+    with running(lambda folder: Redisd(folder, *tls)):
+        async with a_bus(f"rediss://localhost:{port}") as (bus, _):
+            assert not bus.is_up
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        async with a_bus(f"rediss://localhost:{port}") as (bus, ear):
+            bus.subscribe(CHANNEL)
+            await ear.joins(CHANNEL)
 
 
 @pytest.mark.gen_test(timeout=30)

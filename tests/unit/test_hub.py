@@ -255,6 +255,55 @@ async def test_a_restored_lower_state_is_shown_to_who_asks() -> None:
     assert [message["payload"]["progress"] for message in wire.messages()] == [10]
 
 
+class Elsewhere:
+    """The other instances, as far as a hub tells them what is wanted here."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, str]] = []
+        self.hears = True
+
+    def listen(self, topic: str) -> None:
+        self.said.append(("listen", topic))
+
+    def leave(self, topic: str) -> None:
+        self.said.append(("leave", topic))
+
+    def are_heard(self, topic: str) -> bool:
+        return self.hears
+
+    async def reach(self, topic: str) -> None: ...
+
+
+@pytest.mark.gen_test
+async def test_others_know_what_is_wanted_here() -> None:
+    """From the first who listens or asks until the last has left, each once."""
+    hub, others = new_hub(), Elsewhere()
+    hub.others = others
+    (first, _, _), (second, _, _) = open_line(), open_line()
+    with hub.following("task:a"), hub.following("task:a"):
+        hub.subscribe(first, "task:a")
+    hub.subscribe(second, "task:a")
+    hub.subscribe(second, "task:b")
+    hub.drop(first)
+    with hub.following("task:b"):
+        hub.drop(second)
+        assert others.said == [("listen", "task:a"), ("listen", "task:b"), ("leave", "task:a")]
+    assert others.said[-1] == ("leave", "task:b")
+
+
+@pytest.mark.gen_test
+async def test_a_state_of_others_who_are_not_heard_may_be_old() -> None:
+    """Then the store is asked, though several listen here."""
+    hub, others, task = new_hub(), Elsewhere(), running(10)
+    hub.others = others
+    for _ in range(2):
+        hub.subscribe(open_line()[0], task_topic(task.id))
+    hub.publish(task)
+    assert hub.newest(task.id) == task
+    others.hears = False
+    assert hub.newest(task.id) is None
+
+
 @given(
     orders=st.permutations(range(6)),
     ends=st.booleans(),

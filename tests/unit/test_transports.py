@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import select
 import socket
 import ssl
@@ -13,10 +12,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream
 from tornado.web import Application
@@ -31,6 +26,7 @@ from sora_ws.push.messages import CloseCode
 from sora_ws.push.selfcheck import HANDSHAKE, bare_sockets
 from sora_ws.push.sockets import Sockets, SocketTransport
 from sora_ws.settings import Settings
+from tests.certificates import certify
 from tests.unit.lines import frames_in, presenter
 
 GUARD_S = 20.0
@@ -355,28 +351,6 @@ async def test_the_self_check_sees_what_is_kept() -> None:
 
 def certified(folder: Path) -> ssl.SSLContext:
     """A server's side of TLS, by a certificate that is made here."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "certificate").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    (folder / "key").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "certificate", folder / "key")
+    context.load_cert_chain(*certify(folder))
     return context
