@@ -2,6 +2,9 @@
 
 A task that finds a place free when it comes goes at once. Others are stored as waiting, and are not
 read again until it is their turn: what is kept of them here is a number for each user.
+
+Where instances share the store, one of them gives the places out, for all: who has that role reads them in
+the store. What comes to the others waits in line until it is called.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Final
+from typing import Final, Protocol
 
 from tornado.ioloop import PeriodicCallback
 
@@ -26,8 +29,32 @@ ROUND_EVERY_MS: Final = 1_000  # where nothing calls for one: the store was away
 COUNT_EVERY_MS: Final = 1_000
 
 
+class Others(Protocol):
+    """The instances that share the store. One of them all gives the places out."""
+
+    async def start(self, took_over: Callable[[], None], heard: Callable[[], None]) -> None:
+        """Call `took_over` when this one does, `heard` when another says that the line has moved.
+
+        Raises StoreError.
+        """
+        ...
+
+    def stop(self) -> None: ...
+
+    def leave_it_to_us(self) -> bool:
+        """Whether it is this one at this moment, whatever has held us up."""
+        ...
+
+    def tell(self) -> None:
+        """The line or a place has changed here."""
+        ...
+
+
 class Admission:
-    """Keeps at most `places` tasks at the provider. `attend` is told each task that gets a place."""
+    """Keeps at most `places` tasks at the provider. `attend` is told each task that gets a place.
+
+    `others` are the instances that share the store, None where this one is alone.
+    """
 
     def __init__(
         self,
@@ -37,12 +64,17 @@ class Admission:
         clock: Callable[[], int],
         places: int,
         attend: Callable[[Task], None],
+        others: Others | None = None,
     ) -> None:
         self._store = store
         self._writer = writer
         self._now = clock
         self._places = places
         self._attend = attend
+        self._others = others
+        self._is_known = others is None  # who has the places, since we give them out
+        self._arriving: set[str] = set()  # tasks with a place that are being stored
+        self._arrived: set[str] = set()  # those, since the store was last asked who has places
         self._held: set[str] = set()
         self._unsure: set[str] = set()  # the store did not say whether they hold a place
         self._line = Line()
@@ -56,7 +88,12 @@ class Admission:
 
     @property
     def _has_room(self) -> bool:
-        return len(self._held) < self._places
+        return self._decides and len(self._held) < self._places
+
+    @property
+    def _decides(self) -> bool:
+        """Whether the places are ours to give."""
+        return self._others is None or (self._others.leave_it_to_us() and self._is_known)
 
     @property
     def waiting(self) -> int:
@@ -65,6 +102,8 @@ class Admission:
 
     async def start(self) -> None:
         """Begin with whatever the store holds. Raises StoreError."""
+        if self._others is not None:
+            await self._others.start(self._took_over, self._heard)
         self._held = set(await self._store.at_provider())
         await self._count()
         self._beat.start()
@@ -73,6 +112,8 @@ class Admission:
     def stop(self) -> None:
         """Let nobody in any more; who waits is found by the next start."""
         self._beat.stop()
+        if self._others is not None:
+            self._others.stop()
         if self._round is not None:
             self._round.cancel()
 
@@ -92,6 +133,8 @@ class Admission:
             if entered.waits:
                 self._entering -= 1
                 self._is_counted = False
+                self._tell()
+            self._arriving.discard(task.id)
             if not is_stored:
                 self._unsure.add(task.id)
             if not is_stored or (entered.waits and self._has_room):
@@ -100,6 +143,8 @@ class Admission:
     def _enter(self, task: Task) -> Task:
         if self._has_room and not self._line and not self._is_calling:
             self._held.add(task.id)
+            self._arriving.add(task.id)
+            self._arrived.add(task.id)
             return task
         self._line.join(task.user_id)
         position = self._line.position(task.user_id, self._line.count(task.user_id) - 1)
@@ -115,6 +160,7 @@ class Admission:
             self._is_counted = False
         if self._line:
             self.wake()
+        self._tell()
 
     def wake(self) -> None:
         """Somebody waits, or a place may be free."""
@@ -134,7 +180,25 @@ class Admission:
         position = self._line.position(task.user_id, older.get(task.id, -1))
         return replace(task, queue_position=position)
 
+    def _took_over(self) -> None:
+        """The places are given out here from now on: the store says who has them."""
+        self._is_known = False
+        self.wake()
+
+    def _heard(self) -> None:
+        """Another instance says that the line has moved."""
+        self._is_counted = False
+        if not self._line:
+            self._count_at = 0  # the first who waits need not wait for the next count
+        self.wake()
+
+    def _tell(self) -> None:
+        if self._others is not None:
+            self._others.tell()
+
     def _look_again(self) -> None:
+        if self._others is not None:  # others change the line, too
+            self._is_counted = False
         if self._line or self._unsure or not self._is_counted:
             self.wake()
 
@@ -150,6 +214,8 @@ class Admission:
     async def _let_in(self) -> None:
         """Fill the free places, each user in turn."""
         await self._make_sure()
+        if self._others is not None and self._others.leave_it_to_us():
+            await self._read_places()
         if self._now() >= self._count_at and not self._is_counted:
             await self._count()
         while self._has_room and (user_id := self._line.next()) is not None:
@@ -169,6 +235,13 @@ class Admission:
                 if task is None or not task.is_at_provider:
                     self._held.discard(task_id)
                 self._unsure.discard(task_id)
+
+    async def _read_places(self) -> None:
+        """Take over the store's word of who has a place: others' tasks leave theirs without a word to us."""
+        self._arrived = set(self._arriving)
+        held = await self._store.at_provider()
+        self._held = {*held, *self._unsure, *self._arrived}
+        self._is_known = True
 
     async def _count(self) -> None:
         """Take over the store's word of who waits, at most once a second: it counts them all.

@@ -23,6 +23,7 @@ from sora_ws.admission import Admission
 from sora_ws.attendant import PATIENCE, Attendant, Patience
 from sora_ws.auth import Accounts, Tokens, jwt_key
 from sora_ws.clock import Clock
+from sora_ws.cluster import Cluster
 from sora_ws.delivery import Sender
 from sora_ws.media import MediaStore
 from sora_ws.media.files import FileMedia
@@ -63,20 +64,21 @@ from sora_ws.push.commands import Commands
 from sora_ws.push.handler import PushHandler
 from sora_ws.push.hub import Hub
 from sora_ws.push.lines import Lines
-from sora_ws.push.messages import Presenter, Stats
+from sora_ws.push.messages import ClusterStats, Presenter, Stats
 from sora_ws.push.reads import StateReads
 from sora_ws.push.redis import RedisBus
 from sora_ws.push.relay import Relay
 from sora_ws.push.selfcheck import bare_sockets
 from sora_ws.push.sse import EventStreams
 from sora_ws.rest import RestContext, UnderWay, event_routes, log_request, routes
+from sora_ws.rest.throttle import LoginThrottle
 from sora_ws.rest.views import letter
 from sora_ws.retention import Limits, Retention
 from sora_ws.rhythm import Rhythm
 from sora_ws.service import VideoService
 from sora_ws.settings import Secret, Settings, WrongSetting
 from sora_ws.signatures import Signer, Verifier, new_secret
-from sora_ws.store import KeyStore, Store, StoreError
+from sora_ws.store import Claimant, KeyStore, Store, StoreError
 from sora_ws.store.mongo import MongoStore
 from sora_ws.store.sqlite import SqliteStore
 from sora_ws.task import Task
@@ -88,7 +90,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-DISABLED_EVERY_MS: Final = 1_000
+DISABLED_EVERY_MS: Final = 500  # so that a user who is shut out is so within a second
 TIDY_EVERY_MS: Final = 60_000
 
 
@@ -98,9 +100,18 @@ def make_store(settings: Settings) -> Store:
     if path is not None:
         return SqliteStore(path)
     try:
-        return MongoStore(settings.database_url or "")
+        return MongoStore(settings.database_url or "", claimant=_claimant(settings))
     except ValueError:  # its text holds the address, and that the password
         raise WrongSetting("DATABASE_URL can't be read: write mongodb://HOST/NAME") from None
+
+
+def _claimant(settings: Settings) -> Claimant | None:
+    """Who this instance is among others, None where it is alone; the same behind a restart."""
+    if settings.redis_url is None:
+        return None
+    port = settings.port or secrets.token_hex(4)  # of a free one nobody knows the number yet
+    name = f"{socket.gethostname()}:{settings.host}:{port}"
+    return Claimant(name, lease_ms=2 * settings.sora_poll_interval)
 
 
 def make_provider(settings: Settings) -> VideoProvider:
@@ -144,6 +155,7 @@ class Composition:
         self._requests = requests
         self._readiness = readiness
         self._patience = patience
+        self._cluster: Cluster | None = None
         self._clock = Clock()
         self._rhythm = Rhythm(settings.sora_poll_min_interval, settings.sora_poll_interval)
         self._metrics = Metrics()
@@ -191,6 +203,7 @@ class Composition:
             provider_trouble=lambda: provider.trouble,
             webhooks=self._webhooks(),
             metrics=lambda: self._metrics.page(store),
+            login_throttle=LoginThrottle() if self._cluster is None else self._cluster.throttle,
         )
 
     def _media(self) -> MediaStore:
@@ -233,6 +246,9 @@ class Composition:
             read_every_s=settings.sora_poll_min_interval / 1000,
         )
         self.hub.others = relay
+        if isinstance(self._store, MongoStore) and (claimant := _claimant(settings)) is not None:
+            self._cluster = Cluster(claimant, self._store, relay)
+            self._stack.callback(self._cluster.stop)
         await relay.start()
         self._stack.push_async_callback(relay.stop)
         self._metrics.tell(REDIS_UP, lambda: bus.is_up)
@@ -259,7 +275,7 @@ class Composition:
         self, media: MediaStore, provider: LimitedVideos, postman: Postman, relay: Relay | None
     ) -> tuple[VideoService, Admission]:
         """What looks after tasks, started, and what users do with them."""
-        settings, store = self._settings, self._store
+        settings, store, cluster = self._settings, self._store, self._cluster
 
         def publish(task: Task) -> None:
             self.hub.publish(task)  # at home first
@@ -279,15 +295,19 @@ class Composition:
             clock=self._clock,
             patience=self._patience,
         )
-        self._poller = poller = Poller(store, attendant, provider, self._clock)
+        claims = None if cluster is None else cluster.claims
+        self._poller = poller = Poller(store, attendant, provider, self._clock, claims)
         admission = Admission(
             store=store,
             writer=writer,
             clock=self._clock,
             places=settings.sora_max_in_flight,
-            attend=poller.nudge,
+            attend=poller.nudge if cluster is None else lambda task: cluster.tell_due(task.id),
+            others=None if cluster is None else cluster.line,
         )
         self._stack.callback(admission.stop)
+        if cluster is not None:
+            cluster.join(poller, provider, self._rhythm.experience)
         self.service = service = VideoService(
             store=store,
             writer=writer,
@@ -299,6 +319,7 @@ class Composition:
             call_back=postman.nudge,
             tasks_per_user_max=settings.max_tasks_per_user,
             simulated=settings.simulates,
+            has_others=cluster is not None,
         )
         poller.start()
         self.leaving.append(poller.stop)
@@ -343,6 +364,17 @@ class Composition:
         steady = asyncio.get_running_loop().time
         lines = Lines(settings, hub, steady, self._clock)
 
+        def figures() -> ClusterStats:
+            return ClusterStats(
+                instances=1,
+                connected_clients=lines.connected,
+                authenticated_clients=lines.authenticated,
+                subscriptions=hub.subscriptions,
+                messages_sent=lines.messages_sent,
+                messages_per_second=lines.messages_per_second,
+                slow_consumers=lines.slow,
+            )
+
         async def stats() -> Stats:
             return Stats(
                 connected_clients=lines.connected,
@@ -353,6 +385,7 @@ class Composition:
                 messages_per_second=lines.messages_per_second,
                 slow_consumers=lines.slow,
                 uptime=lines.uptime,
+                cluster=None if self._cluster is None else self._cluster.figures(figures()),
             )
 
         commands = Commands(
@@ -372,6 +405,8 @@ class Composition:
         self.lines = lines
         self.leaving.append(lines.drain)
         self._stack.callback(lines.stop)
+        if self._cluster is not None:
+            self._cluster.tell_figures(figures)
         return stats
 
     async def _provider(self) -> LimitedVideos:

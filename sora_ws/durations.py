@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
@@ -204,7 +204,8 @@ class Experience:
     def __init__(self) -> None:
         self._known: dict[Kind, Durations] = {}
         self.changed: set[Kind] = set()
-        """What has been learned or forgotten; who keeps it elsewhere takes it out."""
+        """What has been learned or forgotten here; who keeps it elsewhere takes it out."""
+        self.on_learned: Callable[[Order, int, int], None] = lambda order, after, by: None
 
     def recall(self, known: Mapping[Kind, Durations]) -> None:
         """Go on with what was learned before."""
@@ -220,11 +221,16 @@ class Experience:
 
     def learn(self, order: Order, after: int, by: int) -> None:
         """Such a task took longer than `after` and at most `by`."""
+        self.hear(order, after, by)
+        self.changed.update(kinds(order))
+        self.on_learned(order, after, by)
+
+    def hear(self, order: Order, after: int, by: int) -> None:
+        """Another instance has learned it, and keeps it."""
         wider = USUAL
         for kind in reversed(kinds(order)):
             known = self._known.pop(kind, None) or wider.scaled(SEED)
             self._known[kind] = wider = known.learn(after, by)
-            self.changed.add(kind)
         for kind in list(self._known)[:-KINDS_MAX]:
             del self._known[kind]
             self.changed.add(kind)

@@ -17,6 +17,7 @@ from typing import Final
 from tornado.ioloop import PeriodicCallback
 
 from sora_ws.attendant import Attendant
+from sora_ws.claims import Claims
 from sora_ws.provider import ProviderError
 from sora_ws.provider.limiter import LimitedVideos
 from sora_ws.store import StoreError, TaskStore
@@ -65,6 +66,11 @@ class _Lane:
     def leave(self) -> None:
         self._room += 1
 
+    def clear(self) -> list[str]:
+        """Nobody waits here any more; the ids of those who did."""
+        waiting, self._waiting = self._waiting, []
+        return [task_id for _, task_id, _ in waiting]
+
     def is_due(self, now: int) -> bool:
         """A task's time has come."""
         return bool(self._waiting) and self._waiting[0][0] <= now
@@ -79,16 +85,24 @@ class Poller:
 
     Looks, creates and downloads have a limit each, so that none that hangs starves the others.
     While the provider's limiter holds them back they stay where they are, and cost the store nothing.
+    Where instances share the store, `claims` says which tasks are ours; None where all of them are.
     """
 
     def __init__(
-        self, store: TaskStore, attendant: Attendant, provider: LimitedVideos, clock: Callable[[], int]
+        self,
+        store: TaskStore,
+        attendant: Attendant,
+        provider: LimitedVideos,
+        clock: Callable[[], int],
+        claims: Claims | None = None,
     ) -> None:
         self._store = store
         self._attendant = attendant
         self._provider = provider
         self._limiter = provider.limiter
         self._now = clock
+        self._claims = claims
+        self._era = 0  # of what we have claimed: what was claimed in an older one may be another's
         self._beat = PeriodicCallback(self._tick, TICK_MS)
         self._creates = _Lane(CREATES_MAX)
         self._looks = _Lane(LOOKS_MAX)
@@ -104,17 +118,20 @@ class Poller:
     def start(self) -> None:
         """Begin with whatever the store holds."""
         self._beat.start()
+        if self._claims is not None:
+            self._claims.start(lambda: self._in_hand)
 
     async def stop(self, grace_s: float) -> None:
         """Take on nothing more. What is under way may end within `grace_s`, so that no create
         is left without its answer; the rest is broken off and goes on after the next start."""
         self._beat.stop()
-        if not self._running:
-            return
-        _, late = await asyncio.wait(self._running, timeout=grace_s)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+        if self._running:
+            _, late = await asyncio.wait(self._running, timeout=grace_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        if self._claims is not None:
+            await self._claims.stop()
 
     def nudge(self, task: Task) -> None:
         """A task that is due by now, without waiting for the store to say so."""
@@ -130,15 +147,27 @@ class Poller:
         task = await self._store.find_by_job(job_id)
         if task is None or not self._beat.is_running():
             return
-        now = self._now()
-        if task.id not in self._in_hand:
-            self._take(task, now)
-        elif not self._looks.hasten(task.id, now):
-            self._again.add(task.id)  # the look under way may have left before the word came
-        self._tick()
+        if self._claims is not None:
+            await self._claims.hasten(task.id, self._now())
+        elif task.id in self._in_hand:
+            self.heard_of(task.id)
+        else:
+            self._take(task, self._now())
+            self._tick()
+
+    def heard_of(self, task_id: str) -> None:
+        """The task is due by now: where it is not in hand, the store says whose it is."""
+        if task_id not in self._in_hand:
+            self._ask_at = 0
+        elif not self._looks.hasten(task_id, self._now()):
+            self._again.add(task_id)  # the look under way may have left before the word came
+        if self._beat.is_running():
+            self._tick()
 
     def _tick(self) -> None:
         now = self._now()
+        if self._claims is not None and not self._claims.are_sure():
+            self._begin_anew(self._claims)
         if self._limiter.held_s:
             return
         has_room = len(self._looks) < BATCH or not self._looks.is_behind(now)
@@ -151,6 +180,13 @@ class Poller:
             self._start(self._check())
         if self._limiter.lets_look:
             self._start_due(self._looks, now, 1 if self._limiter.lets_one else LOOKS_MAX)
+
+    def _begin_anew(self, claims: Claims) -> None:
+        """We were paused, or the store away: what waits here may be another's by now. The store says."""
+        self._in_hand.difference_update(self._creates.clear(), self._looks.clear())
+        self._era += 1
+        self._ask_at = 0
+        claims.begin_anew()
 
     def _start_due(self, lane: _Lane, now: int, most: int = CREATES_MAX) -> None:
         for _ in range(most):
@@ -166,7 +202,7 @@ class Poller:
 
     async def _ask(self) -> None:
         """Take the tasks that come due before the store is asked again."""
-        now = self._now()
+        now, era = self._now(), self._era
         self._let_go.clear()
         ask_again_in = ASK_EVERY_MS
         try:
@@ -176,7 +212,9 @@ class Poller:
             if len(due) == BATCH:
                 ask_again_in = 0  # there are more, and they come as soon as these are taken
             for task in due:
-                if task.id not in self._let_go:  # else it may be older than what was done since
+                if (
+                    task.id not in self._let_go and era == self._era
+                ):  # else it may be older than what was done since
                     self._take(task, task.watch.next_look_at)
         except StoreError as error:
             if not self._store_is_away:
@@ -198,7 +236,7 @@ class Poller:
         lane.wait(task, at)
 
     async def _attend(self, task: Task, lane: _Lane) -> None:
-        soon = None
+        soon, era = None, self._era
         try:
             after = await self._advance(task, lane)
             at = self._now() if task.id in self._again else after.watch.next_look_at
@@ -210,7 +248,9 @@ class Poller:
             self._in_hand.discard(task.id)
             self._again.discard(task.id)
             self._let_go.add(task.id)
-        if soon is not None and not lane.is_behind(self._now()):  # else the store says who is next
+        if (
+            soon is not None and era == self._era and not lane.is_behind(self._now())
+        ):  # else the store says who is next
             self._take(soon, at)
 
     async def _advance(self, task: Task, lane: _Lane) -> Task:
@@ -228,7 +268,11 @@ class Poller:
         if not task.is_live or at > self._now() + LOOK_AHEAD_MS:
             return None
         found = await self._store.find(task.id)
-        return found if found is not None and found.is_live else None
+        if found is None or not found.is_live:
+            return None
+        # A watch may be read a moment later than it is written.
+        is_older = found.seq == task.seq and found.watch.planned_at < task.watch.planned_at
+        return task if is_older else found
 
     def _start(self, work: Coroutine[object, None, None]) -> None:
         running = asyncio.create_task(work)

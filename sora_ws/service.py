@@ -55,7 +55,8 @@ class VideoService:
     """What users may do with tasks; who may do it is decided here.
 
     `attend` is told each new task that is due at once; `stop_job` tells the provider that a
-    job isn't wanted any more, `call_back` the postman that a callback has become due.
+    job isn't wanted any more, `call_back` the postman that a callback has become due. `has_others`: other
+    instances create tasks in the same store.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class VideoService:
         call_back: Callable[[], None],
         tasks_per_user_max: int,
         simulated: bool,
+        has_others: bool = False,
     ) -> None:
         self._store = store
         self._writer = writer
@@ -82,6 +84,7 @@ class VideoService:
         self._call_back = call_back
         self._tasks_per_user_max = tasks_per_user_max
         self._simulated = simulated
+        self._has_others = has_others
         self._creating: Counter[str] = Counter()
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._background: set[asyncio.Future[None]] = set()
@@ -137,7 +140,7 @@ class VideoService:
             if reference is not None:
                 await self._media.save_reference(task.id, reference)
             with self._admission.entering(task) as entered:
-                await self._writer.insert(entered)
+                await self._writer.insert(entered, self._still_room_for(task.user_id))
         finally:
             self._creating[task.user_id] -= 1
             self._creating += Counter()  # drops the zeros
@@ -262,9 +265,22 @@ class VideoService:
         others = self._creating[user_id] - 1  # read first: one that ends meanwhile counts twice, not never
         live = others + await self._store.count_live(user_id)
         if live >= self._tasks_per_user_max:
-            raise TooManyTasks(
-                f"you have {live} live tasks, and {self._tasks_per_user_max} are allowed: wait for one to end"
-            )
+            raise self._too_many(live)
+
+    def _too_many(self, live: int) -> TooManyTasks:
+        return TooManyTasks(
+            f"you have {live} live tasks, and {self._tasks_per_user_max} are allowed: wait for one to end"
+        )
+
+    def _still_room_for(self, user_id: str) -> Callable[[], Awaitable[None]] | None:
+        """To be asked behind an insert, which others can't see before: of the last place both are refused."""
+
+        async def check() -> None:
+            live = await self._store.count_live(user_id)
+            if live > self._tasks_per_user_max:
+                raise self._too_many(live - 1)
+
+        return check if self._has_others else None
 
     async def _expired(self, task: Task) -> bool:
         """Whether the task's idempotency key is over; if so, it is free again."""

@@ -80,7 +80,7 @@ class Submitter:
             return await self._writer.change_live(task, lambda task, now: task.fail(IMAGE_GONE, now))
         sent = replace(task, watch=replace(task.watch, sent_at=self._now()))
         try:
-            await self._store.save(sent, over_seq=task.seq)
+            await self._store.mark_sent(sent)
         except Stale:
             return task
         failpoint.reach("create_marked")
@@ -117,7 +117,10 @@ class Submitter:
         task = await self._writer.change_live(task, change)
         failpoint.reach("job_kept")
         if task.job_id != job_id:
-            # Cancelled or deleted while the create was under way: the job is nobody's.
+            # Cancelled or deleted while the create was under way, or taken over from an instance that was
+            # paused in the middle of it: the job is nobody's.
+            if task.job_id is not None:
+                self._count_possible_double(task, task.watch.unknown_sends)
             await self._stop_job(job_id)
         return task
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from sora_ws import failpoint
@@ -35,9 +35,18 @@ class TaskWriter:
         self._now = clock
         self._publish = publish
 
-    async def insert(self, task: Task) -> None:
-        """Store a new task. Raises DuplicateKey."""
+    async def insert(self, task: Task, check: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Store a new task. Raises DuplicateKey.
+
+        Where `check` raises behind that, the task is taken back before anybody has heard of it.
+        """
         await self._store.insert(task)
+        if check is not None:
+            try:
+                await check()
+            except Exception:
+                await self._store.delete(task.id)
+                raise
         failpoint.reach("task_stored")
         self._publish(task)
 

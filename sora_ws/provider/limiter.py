@@ -169,6 +169,10 @@ class Limiter:
         if self._is_open or hold_s is not None or self._failures >= FAILURES_MAX:
             self._open(now)
 
+    def hold(self, seconds: float) -> None:
+        """Another instance was asked to leave the provider alone: nothing leaves until then, here too."""
+        self._held_until = max(self._held_until, self._time() + seconds)
+
     def leave(self, call: Call) -> None:
         """The call is over, also one that was broken off and tells nothing."""
         if call.is_probe and call.era == self._era:
@@ -199,7 +203,7 @@ class LimitedVideos:
 
     `trouble` is what is wrong with the provider, None while it answers; `needs_operator`: it will
     not go by itself, as with a wrong key. `count` is told of every call by its `Kind`,
-    and what became of it.
+    and what became of it, `on_held` for how many s the provider asks to be left alone.
     """
 
     def __init__(
@@ -212,6 +216,7 @@ class LimitedVideos:
         self._count = count
         self._told_at: float | None = None
         self.limiter = limiter
+        self.on_held: Callable[[float], None] = lambda seconds: None
         self.trouble: str | None = None
         self.needs_operator = False
 
@@ -289,6 +294,8 @@ class LimitedVideos:
             hold_s = (error.retry_after_s or 0.0) if error.holds_all else None
             for_operator = error.is_configuration
         self.limiter.failed(call, hold_s)
+        if hold_s:
+            self.on_held(hold_s)
         self._tell(error, for_operator=for_operator)
         self.trouble = str(error)
         self.needs_operator = for_operator

@@ -111,8 +111,20 @@ class Pong(Message, frozen=True):
     pass
 
 
-class Stats(Message, frozen=True):
-    """Of this instance; `uptime` in s."""
+class ClusterStats(Message, frozen=True):
+    """Of all instances together, as they told it within the last seconds."""
+
+    instances: int
+    connected_clients: int
+    authenticated_clients: int
+    subscriptions: int
+    messages_sent: int
+    messages_per_second: float
+    slow_consumers: int
+
+
+class Stats(Message, frozen=True, omit_defaults=True):
+    """Of this instance; `uptime` in s. `cluster` is there where it has others beside it."""
 
     connected_clients: int
     authenticated_clients: int
@@ -122,6 +134,7 @@ class Stats(Message, frozen=True):
     messages_per_second: float
     slow_consumers: int
     uptime: float
+    cluster: ClusterStats | None = None
 
 
 class Error(Message, frozen=True, omit_defaults=True):

@@ -48,10 +48,16 @@ class LoginThrottle:
     An address has a budget of failures, whatever names it tries, and a name has one, wherever
     it is tried from. Who guesses at a name from many addresses uses the name's budget up; its
     user still comes in from any address where they signed in before, because such a pair is
-    not measured by the name's budget.
+    not measured by the name's budget. `tell` is told (name, source, is done) of each try, for the other
+    instances, which count it too.
     """
 
-    def __init__(self, clock: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], int] = time.monotonic_ns,
+        tell: Callable[[str, str, bool], None] = lambda name, source, is_done: None,
+    ) -> None:
+        self._tell = tell
         self._addresses = Throttle(10, 6, clock)
         self._names = Throttle(30, 2, clock)
         self._known: dict[tuple[str, str], None] = {}
@@ -66,14 +72,24 @@ class LoginThrottle:
         wait_s = max(self._addresses.wait_s(source), 0.0 if is_known else self._names.wait_s(name))
         if wait_s > 0:
             return wait_s
-        self._addresses.spend(source)
-        if not is_known:
-            self._names.spend(name)
+        self.tried(name, source)
+        self._tell(name, source, False)
         return 0.0
 
     def succeeded(self, name: str, address: str) -> None:
         """It was the right password: the try costs nothing, and the two belong together."""
         source = _source(address)
+        self.done(name, source)
+        self._tell(name, source, True)
+
+    def tried(self, name: str, source: str) -> None:
+        """Count a try, here or at another instance."""
+        self._addresses.spend(source)
+        if (name, source) not in self._known:
+            self._names.spend(name)
+
+    def done(self, name: str, source: str) -> None:
+        """Count a try that went well, here or at another instance."""
         self._addresses.refund(source)
         if (name, source) not in self._known:
             self._names.refund(name)

@@ -79,7 +79,9 @@ class User:
 class TaskStore(Protocol):
     """Where tasks live. `seq` is the lock: whoever read an older one has to read again.
 
-    `insert` and `save` are durable when they return; a `reschedule` may be lost with the power.
+    `insert` and `save` are durable when they return; a `reschedule` may be lost with the power. What is read
+    is never undone, so that it may be shown; only the `watch` that it comes with may be the one before, but
+    for `due`.
     """
 
     async def insert(self, task: Task) -> None:
@@ -98,6 +100,14 @@ class TaskStore(Protocol):
 
     async def reschedule(self, task_id: str, watch: Watch) -> None:
         """Replace the task's `watch` alone, whatever its seq; an ended or gone task is left alone."""
+        ...
+
+    async def mark_sent(self, task: Task) -> None:
+        """Keep the task's `watch`, by which a create is about to leave; durably. Raises Stale.
+
+        It is Stale unless the stored one has the same seq and no create of it has left: of several who try,
+        one may send it.
+        """
         ...
 
     async def settled(self) -> None:
@@ -215,6 +225,42 @@ class TaskStore(Protocol):
 
     async def delete(self, task_id: str) -> None:
         """Forget the task; no error where there is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Claimant:
+    """One instance among several on a database: its name, and for how many ms what it claims is its own."""
+
+    name: str
+    lease_ms: int
+
+
+class ClaimStore(TaskStore, Protocol):
+    """A `TaskStore` that several instances share: each task is given to one of them.
+
+    `due` gives a task to one claimant, who keeps it until its lease is over: then, or when it is
+    released, it may be another's. Who `insert`s a task that is due has claimed it by that. `reschedule` of
+    a task that is another's by now changes nothing. Leases are counted by the database's clock.
+    """
+
+    async def renew(self, task_ids: Collection[str]) -> None:
+        """Those of the tasks that are this claimant's are so for a whole lease more."""
+        ...
+
+    async def release(self) -> None:
+        """Nothing is this claimant's any more."""
+        ...
+
+    async def hasten(self, task_id: str, now: int) -> None:
+        """The live task is due by `now`, whoever has it; unless it waits in line."""
+        ...
+
+    async def lead(self, role: str, term_ms: int) -> bool:
+        """Take the role for this long, or keep it; False where another has it.
+
+        One claimant has a role at a time.
+        """
         ...
 
 

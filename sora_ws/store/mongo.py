@@ -18,11 +18,13 @@ from bson.codec_options import CodecOptions, TypeDecoder, TypeRegistry
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import IndexModel, WriteConcern
 from pymongo.errors import ConfigurationError, DuplicateKeyError, InvalidURI, OperationFailure, PyMongoError
+from pymongo.read_concern import ReadConcern
 
 from sora_ws.callbacks import Callback
 from sora_ws.durations import Durations, Kind
 from sora_ws.store import (
     DEADLINE_SECONDS,
+    Claimant,
     DuplicateKey,
     Page,
     Stale,
@@ -42,6 +44,8 @@ BUILD_SECONDS: Final = 600.0  # for an index over what an older version has left
 OUT_OF_DISK_SPACE: Final = 14031
 
 RELAXED: Final = WriteConcern(w=1)
+NEWEST: Final = ReadConcern("local")
+"""Of what is about to be changed: a change is made over what the primary holds, told to others or not."""
 
 NEWEST_FIRST: Final = {"createdAt": -1, "_id": -1}
 OLDEST_FIRST: Final = {"createdAt": 1, "_id": 1}
@@ -106,12 +110,16 @@ class MongoStore:
     """`Store` over the database that `url` names: `mongodb://HOST/NAME`, options as the driver's.
 
     Raises ValueError for a URL that can't be read, and later for text and numbers that BSON
-    can't hold. Writes are acknowledged by the majority and its journals, but `reschedule`.
+    can't hold. Writes are acknowledged by the majority and its journals, but `reschedule` and leases.
+    With a `claimant` it is a `ClaimStore`; without, every task is its own.
     """
 
-    def __init__(self, url: str, *, deadline: float = DEADLINE_SECONDS) -> None:
+    def __init__(
+        self, url: str, *, deadline: float = DEADLINE_SECONDS, claimant: Claimant | None = None
+    ) -> None:
         self._url = url
         self._deadline = deadline
+        self._claimant = claimant
         self._client: Any = _client(url, deadline)  # takes the loop, and connects, with its first call
         self._opened: Any = None
 
@@ -136,10 +144,13 @@ class MongoStore:
                 await asyncio.to_thread(client.close)
 
     async def insert(self, task: Task) -> None:
-        document = documents.task_to_document(task)
+        document = _stored(documents.task_to_document(task))
         try:
             async with self.database() as database:
-                await database.tasks.insert_one(_stored(document))
+                if self._claimant is None or task.waits:
+                    await database.tasks.insert_one(document)
+                else:
+                    await _insert_claimed(database.tasks, document, self._claimant)
         except DuplicateKeyError as error:
             raise await self._conflict(task) from error
 
@@ -155,7 +166,15 @@ class MongoStore:
         document = documents.watch_to_document(watch)
         async with self.database() as database:
             tasks = database.tasks.with_options(write_concern=RELAXED)
-            await tasks.update_one({"_id": task_id, "live": True}, {"$set": {"watch": document}})
+            await tasks.update_one({"_id": task_id, "live": True} | self._mine, {"$set": {"watch": document}})
+
+    async def mark_sent(self, task: Task) -> None:
+        watch = documents.watch_to_document(task.watch)
+        unsent = {"_id": task.id, "live": True, "seq": task.seq, "watch.sentAt": None} | self._mine
+        async with self.database() as database:
+            result = await database.tasks.update_one(unsent, {"$set": {"watch": watch}})
+        if not result.matched_count:
+            raise Stale(f"task {task.id} was sent by another, or has changed")
 
     async def settled(self) -> None:
         await asyncio.sleep(self._deadline)  # behind which the driver has given up, too
@@ -209,7 +228,54 @@ class MongoStore:
 
     async def due(self, until: int, limit: int, *, but_not: Collection[str] = ()) -> Sequence[Task]:
         wanted = {"live": True, "watch.nextLookAt": {"$lte": until}, "_id": {"$nin": [*but_not]}}
-        return await self._tasks(wanted, LONGEST_DUE_FIRST, limit)
+        if limit == 0:  # which means "all" to MongoDB
+            return []
+        async with self.database() as database:
+            tasks = database.tasks.with_options(write_concern=RELAXED, read_concern=NEWEST)
+            if self._claimant is not None:
+                wanted = await _claimed(tasks, wanted, limit, self._claimant)
+            found = await tasks.find(wanted, sort=LONGEST_DUE_FIRST, limit=limit).to_list(None)
+        return [_task(document) for document in found]
+
+    async def renew(self, task_ids: Collection[str]) -> None:
+        claimant = self._named
+        async with self.database() as database:
+            tasks = database.tasks.with_options(write_concern=RELAXED)
+            await tasks.update_many({"_id": {"$in": [*task_ids]}} | self._mine, _leased(claimant))
+
+    async def release(self) -> None:
+        async with self.database() as database:
+            await database.roles.delete_many(self._mine)
+            await database.tasks.update_many({"live": True} | self._mine, {"$unset": {"lease": ""}})
+
+    async def hasten(self, task_id: str, now: int) -> None:
+        later = {"_id": task_id, "live": True, "watch.nextLookAt": {"$gt": now, "$lt": NEVER}}
+        soon = {"$set": {"watch.nextLookAt": now, "watch.plannedAt": now}}
+        async with self.database() as database:
+            await database.tasks.with_options(write_concern=RELAXED).update_one(later, soon)
+
+    async def lead(self, role: str, term_ms: int) -> bool:
+        term = Claimant(self._named.name, term_ms)
+        async with self.database() as database:
+            free = {"_id": role} | _free_for(term)
+            if (await database.roles.update_one(free, _leased(term))).matched_count:
+                return True
+            try:  # nobody has had it yet, or another has it now
+                await database.roles.update_one({"_id": role} | self._mine, _leased(term), upsert=True)
+            except DuplicateKeyError:
+                return False
+        return True
+
+    @property
+    def _named(self) -> Claimant:
+        if self._claimant is None:
+            raise TypeError("a store without a claimant claims nothing")
+        return self._claimant
+
+    @property
+    def _mine(self) -> dict[str, Any]:
+        """Of the tasks those that this instance looks after; all of them where it is alone."""
+        return {} if self._claimant is None else {"lease.owner": self._claimant.name}
 
     async def bring_forward(self, now: int) -> int:
         due = {"$gte": now, "$lt": NEVER}
@@ -415,6 +481,8 @@ def _client(url: str, deadline: float) -> Any:
             w="majority",
             journal=True,
             readPreference="primary",
+            # What a primary that dies has not told the others is undone, and must not have been shown.
+            readConcernLevel="majority",
         )
         client.get_default_database()
     except (InvalidURI, ConfigurationError, ValueError):
@@ -423,6 +491,39 @@ def _client(url: str, deadline: float) -> Any:
             "a MongoDB database is mongodb://HOST/NAME, special characters percent-encoded"
         ) from None
     return client
+
+
+def _free_for(claimant: Claimant) -> dict[str, Any]:
+    """What it has, and what nobody has (any more)."""
+    is_over = {"$expr": {"$not": [{"$gt": ["$lease.until", "$$NOW"]}]}}  # nothing is less than any time
+    return {"$or": [{"lease.owner": claimant.name}, is_over]}
+
+
+def _leased(claimant: Claimant) -> list[dict[str, Any]]:
+    """The update by which it is the claimant's, from now on."""
+    until = {"$add": ["$$NOW", claimant.lease_ms]}
+    return [{"$set": {"lease": {"owner": {"$literal": claimant.name}, "until": until}}}]
+
+
+async def _claimed(tasks: Any, wanted: dict[str, Any], limit: int, claimant: Claimant) -> dict[str, Any]:
+    """Claim the first of these tasks: the filter that finds those that were won."""
+    free = wanted | _free_for(claimant)
+    first = await tasks.find(free, {"_id": 1}, sort=LONGEST_DUE_FIRST, limit=limit).to_list(None)
+    ids = {"_id": {"$in": [document["_id"] for document in first]}}
+    if first:  # the same condition again: another may have been faster
+        await tasks.update_many(free | ids, _leased(claimant))
+    return wanted | ids | {"lease.owner": claimant.name}
+
+
+async def _insert_claimed(tasks: Any, document: documents.Document, claimant: Claimant) -> None:
+    """An insert, as an update because only that knows the server's time. Raises DuplicateKeyError."""
+    nothing = {
+        "_id": document["_id"],
+        "live": {"$exists": False},
+    }  # one that is there is not found, and in the way
+    await tasks.update_one(
+        nothing, [{"$replaceWith": {"$literal": document}}, *_leased(claimant)], upsert=True
+    )
 
 
 def _filter(page: Page) -> dict[str, Any]:

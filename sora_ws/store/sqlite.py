@@ -109,6 +109,12 @@ class SqliteStore:
         values = (*watch_to_columns(watch), task_id)
         await _opened(self._writer).write((update, values), is_patient=True)
 
+    async def mark_sent(self, task: Task) -> None:
+        update = """UPDATE tasks SET next_look_at = ?, watch = ?
+            WHERE id = ? AND live = 1 AND seq = ? AND watch ->> '$.sentAt' IS NULL"""
+        if not await self._write(update, *watch_to_columns(task.watch), task.id, task.seq):
+            raise Stale(f"task {task.id} was sent by another, or has changed")
+
     async def settled(self) -> None:
         await _opened(self._writer).settled()
 

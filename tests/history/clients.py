@@ -13,7 +13,7 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeVar, get_args
@@ -56,10 +56,15 @@ class Watcher:
 
 
 class Clients:
-    """Users of one server. Whatever is waited for here ends in time, or by an AssertionError."""
+    """Users of one server, or of several that are one to them.
 
-    def __init__(self, port: int, secret: str, journal: Journal, callback_url: str | None = None) -> None:
-        self._address = f"127.0.0.1:{port}"
+    Whatever is waited for here ends in time, or by an AssertionError.
+    """
+
+    def __init__(
+        self, ports: Sequence[int], secret: str, journal: Journal, callback_url: str | None = None
+    ) -> None:
+        self._ports = ports
         exp = int(time.time()) + TOKEN_S
         self._tokens = {user: jwt.encode({"sub": user, "exp": exp}, secret, "HS256") for user in USERS}
         self._journal = journal
@@ -77,6 +82,11 @@ class Clients:
         self._creating: list[asyncio.Task[Any]] = []
         self._faults: list[BaseException] = []
         self._news = asyncio.Event()
+
+    @property
+    def _address(self) -> str:
+        """Of any of the servers, as a balancer in front of them would choose."""
+        return f"127.0.0.1:{random.choice(self._ports)}"
 
     # --- for whoever stages the faults ---
 

@@ -1,4 +1,4 @@
-"""A TCP proxy that lets every answer wait: a database that has become slow."""
+"""A TCP proxy that lets every answer wait, or nothing through: what is slow, or was cut off."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ GUARD_S: Final = 20.0
 
 
 class SlowProxy:
-    """Hands connections on to a port of this machine; what comes back is `delay_s` late."""
+    """Hands connections on to a port of this machine; what comes back is `delay_s` late.
+
+    Cut, it keeps all that is said to itself, and nobody is told that it does.
+    """
 
     def __init__(self, target: int) -> None:
         self.delay_s = 0.0
@@ -20,6 +23,16 @@ class SlowProxy:
         self._target = target
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._is_whole = asyncio.Event()
+        self._is_whole.set()
+
+    def cut(self) -> None:
+        """Nothing gets through any more, on either way."""
+        self._loop.call_soon_threadsafe(self._is_whole.clear)
+
+    def mend(self) -> None:
+        """What was held back goes on."""
+        self._loop.call_soon_threadsafe(self._is_whole.set)
 
     def __enter__(self) -> SlowProxy:
         self._thread.start()
@@ -34,7 +47,11 @@ class SlowProxy:
         self._thread.join(GUARD_S)
 
     async def _hand_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        back_reader, back_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        try:
+            back_reader, back_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        except OSError:  # nobody there
+            writer.close()
+            return
         await asyncio.gather(
             self._pass_on(reader, back_writer), self._pass_on(back_reader, writer, late=True)
         )
@@ -46,6 +63,7 @@ class SlowProxy:
             while chunk := await reader.read(CHUNK):
                 if late:
                     await asyncio.sleep(self.delay_s)
+                await self._is_whole.wait()
                 writer.write(chunk)
                 await writer.drain()
         writer.close()

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,11 +38,16 @@ QUICK: Final = {
 
 @dataclass
 class Run:
-    """The server may be killed, hurt and started again; then `verdict`."""
+    """The servers may be killed, hurt and started again; then `verdict`."""
 
     folder: Path
-    server: Server
+    servers: Sequence[Server]
     clients: Clients
+
+    @property
+    def server(self) -> Server:
+        """The only one, or the first."""
+        return self.servers[0]
 
     def until_dead(self) -> int:
         """Returns when the server has died by itself: its exit status."""
@@ -68,7 +73,8 @@ class Run:
         self.clients.stop()
         journals = (read(self.folder / name) for name in ("clients", "provider"))
         places = float(self.server.settings.get("SORA_MAX_IN_FLIGHT", "inf"))
-        history = [*itertools.chain(*journals), *doubles(self.server.log)]
+        logs = itertools.chain(*(doubles(server.log) for server in self.servers))
+        history = [*itertools.chain(*journals), *logs]
         return judge(history, places, time.time() - time.monotonic())
 
 
@@ -80,6 +86,7 @@ def a_run(
     reset_every: int = 0,
     started: bool = True,
     callbacks: bool = False,
+    instances: int = 1,
 ) -> Iterator[Run]:
     """A history of its own, over SQLite where no DATABASE_URL is among the settings.
 
@@ -97,19 +104,22 @@ def a_run(
         assert provider.stdout is not None
         assert provider.stdout.readline() == "ready\n"
         provided = {"SORA_API_BASE_URL": f"http://127.0.0.1:{port}/v1"}
-        server = Server(folder / "state", QUICK | provided | dict(settings or {}))
-        server.state.mkdir()
-        (server.state / "signed-in-before").touch()  # its users have tokens, and nobody reads a password
-        stack.callback(server.kill)
+        operated = QUICK | provided | dict(settings or {})
+        servers = [Server(folder / f"state{number or ''}", operated.copy()) for number in range(instances)]
+        for server in servers:
+            server.state.mkdir()
+            (server.state / "signed-in-before").touch()  # its users have tokens, and nobody reads a password
+            stack.callback(server.kill)
         journal = Journal(folder / "clients")
         stack.callback(journal.close)
         url = f"http://127.0.0.1:{port}/called-back" if callbacks else None
-        clients = Clients(server.port, SECRET, journal, url)
+        clients = Clients([server.port for server in servers], SECRET, journal, url)
         stack.callback(clients.stop)
         if started:
-            server.start()
+            for server in servers:
+                server.start()
             clients.start()
-        yield Run(folder, server, clients)
+        yield Run(folder, servers, clients)
 
 
 class Lag:

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 from tornado.ioloop import IOLoop
 
-from sora_ws.store import Store
+from sora_ws.store import Claimant, Store
 from sora_ws.store.mongo import MongoStore
 from sora_ws.store.sqlite import SqliteStore
 from tests.mongod import Mongod, mongod, mongod_replica_set, start_mongod
@@ -47,6 +47,18 @@ class MongoDatabase:
     def store(self) -> Store:
         return MongoStore(self.server.url(self.name))
 
+    def claim_store(self, instance: str, lease_ms: int = 60_000) -> MongoStore:
+        """One more, of one of several instances, not yet open."""
+        return MongoStore(self.server.url(self.name), claimant=Claimant(instance, lease_ms))
+
+
+@dataclass
+class SharedDatabase(MongoDatabase):
+    """A name on a shared server, whose store is that of an instance which has no others beside it."""
+
+    def store(self) -> Store:
+        return self.claim_store("alone")
+
 
 @pytest.fixture
 def sqlite_database(tmp_path: Path) -> SqliteDatabase:
@@ -59,11 +71,16 @@ def mongo_database(mongod: Mongod) -> Iterator[MongoDatabase]:
 
 
 @pytest.fixture
+def claimed_database(mongo_database: MongoDatabase) -> SharedDatabase:
+    return SharedDatabase(mongo_database.server, mongo_database.name)
+
+
+@pytest.fixture
 def replica_set_database(mongod_replica_set: Mongod) -> Iterator[MongoDatabase]:
     yield from _mongo_database(mongod_replica_set)
 
 
-@pytest.fixture(params=["sqlite", "mongo", "replica_set"])
+@pytest.fixture(params=["sqlite", "mongo", "replica_set", "claimed"])
 def database(request: pytest.FixtureRequest) -> Database:
     """One after the other, each kind of database that has an adapter."""
     found: Database = request.getfixturevalue(f"{request.param}_database")

@@ -204,7 +204,7 @@ async def test_reschedule_replaces_the_watch_alone(store: Store) -> None:
     await store.insert(task)
     watch = Watch(NOW + 5, looks=2, errors=1, missing=3, missing_since=NOW, sent_at=NOW, unknown_sends=4)
     await store.reschedule(task.id, watch)
-    assert await store.find(task.id) == replace(task, watch=watch)
+    assert await store.due(NOW + 5, 10) == [replace(task, watch=watch)]
     await store.save(failed(task), task.seq)
 
 
@@ -215,6 +215,24 @@ async def test_reschedule_leaves_an_ended_task_alone(store: Store) -> None:
     await store.insert(ended)
     await store.reschedule(ended.id, Watch(NOW + 5, looks=7))
     assert await store.find(ended.id) == ended
+
+
+@pytest.mark.gen_test
+async def test_one_of_several_may_send(store: Store) -> None:
+    """Of all who are about to send a create, the first; until it is known that none has left."""
+    task = a_task()
+    await store.insert(task)
+    sent = replace(task, watch=replace(task.watch, sent_at=NOW + 1))
+    outcomes = await asyncio.gather(*(store.mark_sent(sent) for _ in range(5)), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes if outcome is not None] == [Stale] * 4
+    assert await store.find(task.id) == sent
+    await store.reschedule(task.id, task.watch)
+    await store.mark_sent(sent)
+    with pytest.raises(Stale):
+        await store.mark_sent(replace(sent, seq=sent.seq - 1))
+    await store.save(failed(task), task.seq)
+    with pytest.raises(Stale):
+        await store.mark_sent(sent)
 
 
 @pytest.mark.gen_test

@@ -60,11 +60,17 @@ class FaultyStore(SqliteStore):
         self.after_count: Callable[[], Awaitable[object]] | None = None
 
     async def save(self, task: Task, over_seq: int) -> None:
+        await self._faulty(task, lambda: super(FaultyStore, self).save(task, over_seq))
+
+    async def mark_sent(self, task: Task) -> None:
+        await self._faulty(task, lambda: super(FaultyStore, self).mark_sent(task))
+
+    async def _faulty(self, task: Task, save: Callable[[], Awaitable[None]]) -> None:
         fault = next((fault for fault in self.faults if fault.of(task)), None)
         if fault is not None:
             self.faults.remove(fault)
         if fault is None or fault.is_done:
-            await super().save(task, over_seq)
+            await save()
         if fault is not None:
             raise fault.error
 
