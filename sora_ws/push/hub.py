@@ -11,6 +11,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
+from functools import partial
 from typing import Final, Protocol
 
 from msgspec import Struct
@@ -47,11 +48,11 @@ class Others(Protocol):
     """The other instances: what they save is published here, on the topics that somebody listens to."""
 
     def listen(self, topic: str) -> None:
-        """Somebody listens to it from now on."""
+        """Somebody listens to it from now on. Idempotent."""
         ...
 
     def leave(self, topic: str) -> None:
-        """Nobody does any more."""
+        """Nobody does any more. Idempotent."""
         ...
 
     def are_heard(self, topic: str) -> bool:
@@ -182,7 +183,8 @@ class Hub:
             followers[:] = [other for other in followers if other is not seen]
             if not followers:
                 del self._followers[topic]
-                self._leave_unheard(topic)
+                if self.others is not None:  # not yet: who has read may subscribe right behind it
+                    self._soon(partial(self._leave_unheard, topic))
 
     def _listen(self, topic: str) -> None:
         if self.others is not None:

@@ -157,12 +157,14 @@ class Relay:
 
     def listen(self, topic: str) -> None:
         channel = self._channel(topic)
-        self._topics[channel] = topic
-        self._bus.subscribe(channel)
+        if channel not in self._topics:
+            self._topics[channel] = topic
+            self._bus.subscribe(channel)
 
     def leave(self, topic: str) -> None:
         channel = self._channel(topic)
-        del self._topics[channel]
+        if self._topics.pop(channel, None) is None:
+            return
         self._forget([topic])
         self._blind.discard(topic)
         self._reaching.pop(topic, None)

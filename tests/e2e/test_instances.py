@@ -15,6 +15,7 @@ import pytest
 
 from tests.backends.jobs import Dialect
 from tests.e2e.world import GUARD_S, Line, World, a_world, logged, token
+from tests.eventsource.reader import reading
 from tests.mongod import Mongod
 from tests.redisd import Redisd, redis, start_redis
 
@@ -131,6 +132,23 @@ async def test_a_dead_redis_costs_no_push_at_home(
         await asyncio.wait_for(back.wait(), GUARD_S)
         second = await a.create()
         await page.hear_until("taskProgress", videoId=second)
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_who_comes_back_for_events_while_redis_is_dead(
+    pair: StartPair, start_redis: Callable[..., Redisd]
+) -> None:
+    """With Last-Event-ID the store is read twice; what the other saves behind that is heard all the same."""
+    server = start_redis()
+    async with pair(server.url, NEVER) as (a, b):
+        away = logged("sora_ws.push.redis", "is away")
+        server.kill()
+        await asyncio.wait_for(away.wait(), GUARD_S)
+        video_id = await a.create()
+        async with reading(b, "/api/events", last=1) as page:
+            await page.hear("taskProgress", videoId=video_id)
+            await a.request("POST", f"/api/videos/{video_id}/cancel")
+            await page.hear("taskFailed", videoId=video_id)
 
 
 @pytest.mark.gen_test(timeout=60)
