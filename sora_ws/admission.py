@@ -73,6 +73,7 @@ class Admission:
         self._attend = attend
         self._others = others
         self._is_known = others is None  # who has the places, since we give them out
+        self._is_asked = False  # the store, since then
         self._arriving: set[str] = set()  # tasks with a place that are being stored
         self._arrived: set[str] = set()  # those, since the store was last asked who has places
         self._held: set[str] = set()
@@ -182,7 +183,7 @@ class Admission:
 
     def _took_over(self) -> None:
         """The places are given out here from now on: the store says who has them."""
-        self._is_known = False
+        self._is_known = self._is_asked = False
         self.wake()
 
     def _heard(self) -> None:
@@ -238,10 +239,11 @@ class Admission:
 
     async def _read_places(self) -> None:
         """Take over the store's word of who has a place: others' tasks leave theirs without a word to us."""
-        self._arrived = set(self._arriving)
+        self._arrived, self._is_asked = set(self._arriving), True
         held = await self._store.at_provider()
-        self._held = {*held, *self._unsure, *self._arrived}
-        self._is_known = True
+        if self._is_asked:  # and nobody else gave places out meanwhile
+            self._held = {*held, *self._unsure, *self._arrived}
+            self._is_known = True
 
     async def _count(self) -> None:
         """Take over the store's word of who waits, at most once a second: it counts them all.

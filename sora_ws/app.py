@@ -18,7 +18,8 @@ from tornado.ioloop import IOLoop, PeriodicCallback
 
 from sora_ws import failpoint, systemd
 from sora_ws.accepting import Acceptor, Server
-from sora_ws.composition import Composition, application, make_store
+from sora_ws.backing import make_store
+from sora_ws.composition import Composition, application
 from sora_ws.listening import open_sockets, raise_open_files
 from sora_ws.rest import UnderWay, waiting_routes
 from sora_ws.settings import Settings, WrongSetting

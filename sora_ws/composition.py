@@ -6,13 +6,10 @@ What is built is started, and closed at the end in the reverse order.
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import logging
-import secrets
-import socket
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -22,6 +19,7 @@ from tornado.web import Application
 from sora_ws.admission import Admission
 from sora_ws.attendant import PATIENCE, Attendant, Patience
 from sora_ws.auth import Accounts, Tokens, jwt_key
+from sora_ws.backing import callback_secrets, links_key, make_provider, relay_prefix
 from sora_ws.clock import Clock
 from sora_ws.cluster import Cluster
 from sora_ws.delivery import Sender
@@ -56,7 +54,6 @@ from sora_ws.metrics import (
 )
 from sora_ws.poller import Poller
 from sora_ws.postman import Postman
-from sora_ws.provider import VideoProvider
 from sora_ws.provider.limiter import BREAK_MAX_S, LimitedVideos, Limiter
 from sora_ws.provider.openai_videos import OpenAIVideos
 from sora_ws.provider.simulator import Simulator
@@ -76,11 +73,10 @@ from sora_ws.rest.views import letter
 from sora_ws.retention import Limits, Retention
 from sora_ws.rhythm import Rhythm
 from sora_ws.service import VideoService
-from sora_ws.settings import Secret, Settings, WrongSetting
-from sora_ws.signatures import Signer, Verifier, new_secret
-from sora_ws.store import Claimant, KeyStore, Store, StoreError
+from sora_ws.settings import Settings
+from sora_ws.signatures import Signer, Verifier
+from sora_ws.store import Store, StoreError
 from sora_ws.store.mongo import MongoStore
-from sora_ws.store.sqlite import SqliteStore
 from sora_ws.task import Task
 from sora_ws.webhooks import Webhooks
 from sora_ws.writer import TaskWriter
@@ -92,33 +88,6 @@ log = logging.getLogger(__name__)
 
 DISABLED_EVERY_MS: Final = 500  # so that a user who is shut out is so within a second
 TIDY_EVERY_MS: Final = 60_000
-
-
-def make_store(settings: Settings) -> Store:
-    """The database that the settings name, not opened yet. Raises WrongSetting."""
-    path = settings.sqlite_path
-    if path is not None:
-        return SqliteStore(path)
-    try:
-        return MongoStore(settings.database_url or "", claimant=_claimant(settings))
-    except ValueError:  # its text holds the address, and that the password
-        raise WrongSetting("DATABASE_URL can't be read: write mongodb://HOST/NAME") from None
-
-
-def _claimant(settings: Settings) -> Claimant | None:
-    """Who this instance is among others, None where it is alone; the same behind a restart."""
-    if settings.redis_url is None:
-        return None
-    port = settings.port or secrets.token_hex(4)  # of a free one nobody knows the number yet
-    name = f"{socket.gethostname()}:{settings.host}:{port}"
-    return Claimant(name, lease_ms=2 * settings.sora_poll_interval)
-
-
-def make_provider(settings: Settings) -> VideoProvider:
-    """The videos API that the settings name. Raises WrongSetting where they name none."""
-    if settings.sora_api_base_url is None:
-        raise WrongSetting("SORA_API_BASE_URL is not set: the built-in simulator makes the videos")
-    return OpenAIVideos(settings.sora_api_base_url, settings.sora_api_key)
 
 
 class Composition:
@@ -169,7 +138,7 @@ class Composition:
         tokens = Tokens(settings.jwt_expires_in, await jwt_key(store, settings))
         accounts = Accounts(store)
         self.first_password = await accounts.ensure_admin()
-        links = Links(await _links_key(store), settings.url)
+        links = Links(await links_key(store), settings.url)
         presenter = Presenter(settings.message_language, links, self._rhythm)
         self.hub = hub = Hub(presenter, self._clock)
         relay = await self._relay()
@@ -235,20 +204,20 @@ class Composition:
         settings = self._settings
         if settings.redis_url is None:
             return None
+        store = cast(MongoStore, self._store)  # the settings take no other for it
         bus = RedisBus(settings.redis_url)
         relay = Relay(
             self.hub,
-            self._store,
+            store,
             bus,
-            prefix=await _relay_prefix(self._store, settings),
-            name=f"{socket.gethostname()}:{settings.port}",
+            prefix=await relay_prefix(store, settings),
+            name=store.claimant.name,
             clock=self._clock,
             read_every_s=settings.sora_poll_min_interval / 1000,
         )
         self.hub.others = relay
-        if isinstance(self._store, MongoStore) and (claimant := _claimant(settings)) is not None:
-            self._cluster = Cluster(claimant, self._store, relay)
-            self._stack.callback(self._cluster.stop)
+        self._cluster = Cluster(store.claimant, store, relay)
+        self._stack.callback(self._cluster.stop)
         await relay.start()
         self._stack.push_async_callback(relay.stop)
         self._metrics.tell(REDIS_UP, lambda: bus.is_up)
@@ -473,18 +442,3 @@ class Composition:
 def application(handlers: list[Any], requests: UnderWay) -> Application:
     """These handlers; `requests` knows which of them are at work."""
     return Application(handlers, log_function=log_request, under_way=requests)
-
-
-async def callback_secrets(store: KeyStore, settings: Settings) -> Sequence[Secret]:
-    """What callbacks are signed with: CALLBACK_SECRET, or one that is made once. Raises StoreError."""
-    return settings.callback_secret or (Secret(await store.keep("callbacks", new_secret())),)
-
-
-async def _relay_prefix(store: KeyStore, settings: Settings) -> str:
-    """By its name for people; another database of that name, or a copy of this one, is told apart."""
-    made = await store.keep("relay", secrets.token_hex(4))
-    return f"sora-ws:{settings.database_name}:{made}"
-
-
-async def _links_key(store: Store) -> bytes:
-    return base64.b64decode(await store.keep("links", base64.b64encode(secrets.token_bytes(32)).decode()))

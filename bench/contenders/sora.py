@@ -19,7 +19,8 @@ from bench.contenders.commands import Contender, obey, say
 from bench.message import CROWD, example_tasks
 from sora_ws import logs
 from sora_ws.app import App
-from sora_ws.composition import Composition, make_store
+from sora_ws.backing import make_store
+from sora_ws.composition import Composition
 from sora_ws.loop import calm_garbage_collector, new_loop
 from sora_ws.settings import Settings
 from sora_ws.task import Task

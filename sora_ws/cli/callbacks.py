@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from argparse import Namespace
 
+from sora_ws.backing import callback_secrets
 from sora_ws.cli.database import on_database
 from sora_ws.cli.output import print_or_json
-from sora_ws.composition import callback_secrets
 
 
 def secret(args: Namespace) -> int:

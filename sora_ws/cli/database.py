@@ -10,9 +10,9 @@ from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 from sora_ws.auth import AccountError
+from sora_ws.backing import make_store
 from sora_ws.cli.output import CommandFailed
 from sora_ws.cli.owner import become_owner
-from sora_ws.composition import make_store
 from sora_ws.settings import Settings
 from sora_ws.store import Store, StoreError
 

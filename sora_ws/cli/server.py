@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from sora_ws import composition, logs, run
+from sora_ws import backing, logs, run
 from sora_ws.cli.database import become_user_of, place_of, settings_for
 from sora_ws.cli.output import CommandFailed, complain, one_line, print_json
 from sora_ws.provider import ProviderError
@@ -86,7 +86,7 @@ async def _look_at_store(settings: Settings) -> Finding:
     place = place_of(settings)
     if settings.sqlite_path is not None and not settings.sqlite_path.exists():
         return _look_at_place(settings.sqlite_path)
-    store = composition.make_store(settings)
+    store = backing.make_store(settings)
     try:
         await store.open()
         await store.ping()
@@ -108,7 +108,7 @@ def _look_at_place(path: Path) -> Finding:
 async def _look_at_provider(settings: Settings) -> Finding:
     if settings.sora_api_base_url is None:
         return Finding("provider", ok=True, detail="the built-in simulator, as SORA_API_BASE_URL is not set")
-    provider = composition.make_provider(settings)
+    provider = backing.make_provider(settings)
     try:
         await provider.check()
     except ProviderError as error:

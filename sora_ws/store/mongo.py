@@ -35,6 +35,7 @@ from sora_ws.store import (
     UserExists,
     documents,
 )
+from sora_ws.store.mongo_leases import LONGEST_DUE_FIRST, claimed, free_for, insert_claimed, leased
 from sora_ws.task import NEVER, State, Task, Watch
 
 SELECTION_SECONDS: Final = 2.0  # how long a call looks for a server that is not there
@@ -50,7 +51,6 @@ NEWEST: Final = ReadConcern("local")
 NEWEST_FIRST: Final = {"createdAt": -1, "_id": -1}
 OLDEST_FIRST: Final = {"createdAt": 1, "_id": 1}
 LATEST_FIRST: Final = {"seq": -1, "_id": -1}
-LONGEST_DUE_FIRST: Final = {"watch.nextLookAt": 1, "_id": 1}
 LONGEST_DUE_CALLBACK_FIRST: Final = {"callback.dueAt": 1, "_id": 1}
 
 TASK_INDEXES: Final = (
@@ -150,7 +150,7 @@ class MongoStore:
                 if self._claimant is None or task.waits:
                     await database.tasks.insert_one(document)
                 else:
-                    await _insert_claimed(database.tasks, document, self._claimant)
+                    await insert_claimed(database.tasks, document, self._claimant)
         except DuplicateKeyError as error:
             raise await self._conflict(task) from error
 
@@ -233,15 +233,14 @@ class MongoStore:
         async with self.database() as database:
             tasks = database.tasks.with_options(write_concern=RELAXED, read_concern=NEWEST)
             if self._claimant is not None:
-                wanted = await _claimed(tasks, wanted, limit, self._claimant)
+                wanted = await claimed(tasks, wanted, limit, self._claimant)
             found = await tasks.find(wanted, sort=LONGEST_DUE_FIRST, limit=limit).to_list(None)
         return [_task(document) for document in found]
 
     async def renew(self, task_ids: Collection[str]) -> None:
-        claimant = self._named
         async with self.database() as database:
             tasks = database.tasks.with_options(write_concern=RELAXED)
-            await tasks.update_many({"_id": {"$in": [*task_ids]}} | self._mine, _leased(claimant))
+            await tasks.update_many({"_id": {"$in": [*task_ids]}} | self._mine, leased(self.claimant))
 
     async def release(self) -> None:
         async with self.database() as database:
@@ -255,19 +254,20 @@ class MongoStore:
             await database.tasks.with_options(write_concern=RELAXED).update_one(later, soon)
 
     async def lead(self, role: str, term_ms: int) -> bool:
-        term = Claimant(self._named.name, term_ms)
+        term = Claimant(self.claimant.name, term_ms)
         async with self.database() as database:
-            free = {"_id": role} | _free_for(term)
-            if (await database.roles.update_one(free, _leased(term))).matched_count:
+            free = {"_id": role} | free_for(term)
+            if (await database.roles.update_one(free, leased(term))).matched_count:
                 return True
             try:  # nobody has had it yet, or another has it now
-                await database.roles.update_one({"_id": role} | self._mine, _leased(term), upsert=True)
+                await database.roles.update_one({"_id": role} | self._mine, leased(term), upsert=True)
             except DuplicateKeyError:
                 return False
         return True
 
     @property
-    def _named(self) -> Claimant:
+    def claimant(self) -> Claimant:
+        """Who claims here. Raises TypeError for a store that is not shared."""
         if self._claimant is None:
             raise TypeError("a store without a claimant claims nothing")
         return self._claimant
@@ -491,39 +491,6 @@ def _client(url: str, deadline: float) -> Any:
             "a MongoDB database is mongodb://HOST/NAME, special characters percent-encoded"
         ) from None
     return client
-
-
-def _free_for(claimant: Claimant) -> dict[str, Any]:
-    """What it has, and what nobody has (any more)."""
-    is_over = {"$expr": {"$not": [{"$gt": ["$lease.until", "$$NOW"]}]}}  # nothing is less than any time
-    return {"$or": [{"lease.owner": claimant.name}, is_over]}
-
-
-def _leased(claimant: Claimant) -> list[dict[str, Any]]:
-    """The update by which it is the claimant's, from now on."""
-    until = {"$add": ["$$NOW", claimant.lease_ms]}
-    return [{"$set": {"lease": {"owner": {"$literal": claimant.name}, "until": until}}}]
-
-
-async def _claimed(tasks: Any, wanted: dict[str, Any], limit: int, claimant: Claimant) -> dict[str, Any]:
-    """Claim the first of these tasks: the filter that finds those that were won."""
-    free = wanted | _free_for(claimant)
-    first = await tasks.find(free, {"_id": 1}, sort=LONGEST_DUE_FIRST, limit=limit).to_list(None)
-    ids = {"_id": {"$in": [document["_id"] for document in first]}}
-    if first:  # the same condition again: another may have been faster
-        await tasks.update_many(free | ids, _leased(claimant))
-    return wanted | ids | {"lease.owner": claimant.name}
-
-
-async def _insert_claimed(tasks: Any, document: documents.Document, claimant: Claimant) -> None:
-    """An insert, as an update because only that knows the server's time. Raises DuplicateKeyError."""
-    nothing = {
-        "_id": document["_id"],
-        "live": {"$exists": False},
-    }  # one that is there is not found, and in the way
-    await tasks.update_one(
-        nothing, [{"$replaceWith": {"$literal": document}}, *_leased(claimant)], upsert=True
-    )
 
 
 def _filter(page: Page) -> dict[str, Any]:

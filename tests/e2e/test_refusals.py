@@ -16,7 +16,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.frames import Frame, Opcode
 
 from sora_ws.auth import Accounts
-from sora_ws.composition import make_store
+from sora_ws.backing import make_store
 from sora_ws.store.sqlite import SqliteStore
 from tests.backends.jobs import Dialect
 from tests.e2e.world import GUARD_S, Line, StartWorld, World, token

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from sora_ws.auth import Accounts
-from sora_ws.composition import make_store
+from sora_ws.backing import make_store
 from tests.backends.jobs import Dialect
 from tests.e2e.test_webhooks import SELDOM, send_word
 from tests.e2e.world import GUARD_S, World, a_world, logged

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pytest
 
 from sora_ws.auth import Accounts
-from sora_ws.composition import make_store
+from sora_ws.backing import make_store
 from sora_ws.push.reads import StateReads
 from sora_ws.task import Task
 from tests.backends.jobs import Dialect
