@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import fields
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from sora_ws.settings import Settings, setting_name
@@ -16,6 +17,9 @@ from tests.server import Server
 for name in map(setting_name, fields(Settings)):
     if name != "WS_TRANSPORT":  # this one says over which transport all tests run
         os.environ.pop(name, None)  # nobody's own settings reach a test
+
+hypothesis.settings.register_profile("any machine", deadline=None)  # beside others an example takes longer
+hypothesis.settings.load_profile("any machine")
 
 pytest_plugins = ["tests.backends.fixtures"]
 

@@ -129,7 +129,7 @@ def test_letters_without_a_font_become_plain_or_nothing(text: str, shown: str) -
     assert text_of(spell(text, [BUILT_IN])) == shown
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.text(max_size=40))
 def test_no_letter_is_drawn_as_a_box(text: str) -> None:
     """Whatever the text, each letter that is drawn looks other than the font's mark for "not here"."""
@@ -139,7 +139,7 @@ def test_no_letter_is_drawn_as_a_box(text: str) -> None:
         assert all(letter == " " or bytes(font.getmask(letter)) != box for letter in run.text)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.text(max_size=80), st.integers(40, 400), st.integers(20, 200))
 def test_words_stay_within_their_place(text: str, width: int, height: int) -> None:
     """No line is wider, and no block higher, than the room that it has."""
