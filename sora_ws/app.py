@@ -131,15 +131,36 @@ class App:
 
     async def _compose(self, store: Store) -> None:
         """When the store is there, build everything and serve it. Raises NewerFormat."""
-        self._stack.push_async_callback(store.close)
+        first_password = None
+        while (parts := await self._built(store)) is None:
+            # Of a start that was given up, this alone must not be lost.
+            first_password = self.first_password or first_password
+            self.parts = None
+            await asyncio.sleep(STORE_RETRY_S)
+            store = make_store(self.settings)
+        parts.first_password = parts.first_password or first_password
+        if self._server is not None:
+            self._server.request_callback = await parts.application()
+
+    async def _built(self, store: Store) -> Composition | None:
+        """The parts; None where the store went away and all is closed again. Raises NewerFormat."""
+        stack = await self._stack.enter_async_context(AsyncExitStack())
+        stack.push_async_callback(store.close)
         await _open(store)
         failpoint.reach("store_opened")
         self.parts = parts = self._composition(
-            self.settings, store, self._stack, self._requests, lambda: self._readiness(store)
+            self.settings, store, stack, self._requests, lambda: self._readiness(store)
         )
-        await parts.build()
-        if self._server is not None:
-            self._server.request_callback = await parts.application()
+        try:
+            await parts.build()
+        except NewerFormat:
+            raise
+        except StoreError as error:
+            log.warning("the database went away during the start: %s", error, extra={"action": "store_away"})
+            await asyncio.gather(*(leave(0) for leave in parts.leaving))
+            await stack.aclose()
+            return None
+        return parts
 
     async def _readiness(self, store: Store) -> str | None:
         """Why no new work should be sent here, None where nothing stands against it."""
