@@ -90,6 +90,15 @@ async def test_a_push_reaches_the_clients_of_the_other(pair: StartPair, redis: R
         seqs = {push["payload"]["seq"] for push in told(page, video_id)}
         assert {push["payload"]["seq"] for push in told(at_home, video_id)[1:]} <= seqs
         assert (await b.request("GET", "/readyz", user=None)).code == 200
+        figures = (await b.request("GET", "/metrics", user=None)).body.decode()
+        found = dict(line.rsplit(" ", 1) for line in figures.splitlines() if not line.startswith("#"))
+        assert found["sora_ws_redis_up"] == "1.0"
+        assert float(found["sora_ws_relayed_in_total"]) > 0
+        assert {
+            "sora_ws_relayed_out_total",
+            "sora_ws_relay_dropped_total",
+            "sora_ws_relay_read_total",
+        } <= set(found)
 
 
 @pytest.mark.gen_test(timeout=60)
