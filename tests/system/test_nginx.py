@@ -92,7 +92,16 @@ def site(request: pytest.FixtureRequest, server: Server, tmp_path_factory: pytes
 
 @contextmanager
 def in_front_of(server: Server, conf: str, other: int, folder: Path) -> Iterator[Site]:
-    """Nginx with this file of conf/, and admin signed in through it. `other` is a second instance's port.
+    """Nginx with this file of conf/, and admin signed in through it. `other` is a second instance's port."""
+    with nginx_of(conf, folder, [server.port, other]) as site:
+        _, _, answer = site.ask("/api/auth/login", {"username": "admin", "password": server.password})
+        site.token = json.loads(answer)["token"]
+        yield site
+
+
+@contextmanager
+def nginx_of(conf: str, folder: Path, upstreams: Sequence[int]) -> Iterator[Site]:
+    """Nginx with this file of conf/, in front of these ports.
 
     It takes a socket of ours over as from its own older self when it is updated. So the port is ours
     all the time, and connections wait in it until Nginx is there.
@@ -101,12 +110,10 @@ def in_front_of(server: Server, conf: str, other: int, folder: Path) -> Iterator
     with socket.create_server(("127.0.0.1", 0)) as listener:
         site = Site(listener.getsockname()[1], folder / "access.log")
         configuration = folder / "nginx.conf"
-        configuration.write_text(configured(conf, folder, site.port, [server.port, other]))
+        configuration.write_text(configured(conf, folder, site.port, upstreams))
         environ = os.environ | {"NGINX": f"{listener.fileno()};"}
         process = subprocess.Popen([nginx, "-c", configuration], env=environ, pass_fds=[listener.fileno()])
         try:
-            _, _, answer = site.ask("/api/auth/login", {"username": "admin", "password": server.password})
-            site.token = json.loads(answer)["token"]
             yield site
         finally:
             process.terminate()
@@ -200,6 +207,20 @@ def test_log_shows_no_token(site: Site) -> None:
         site.ask("/readyz")
     assert "secret-token" not in logged
     assert "sig=" not in logged
+
+
+@pytest.mark.parametrize("conf", ["nginx.conf", "nginx-cluster.conf"])
+def test_errors_show_no_token(conf: str, tmp_path: Path) -> None:
+    """Nginx writes whole addresses where nobody answers behind it, as at each restart."""
+    with nginx_of(conf, tmp_path, [free_port(), free_port()]) as site:
+        for path in ("/api/events", "/api/videos/video_0/events"):
+            assert site.ask(f"{path}?access_token=secret-token")[0] == 502
+        assert site.ask("/media/video_0.mp4?sig=secret-signature")[0] == 502
+        assert site.ask("/healthz")[0] == 502
+        # A worker writes in order, and this one before it answers.
+        logged = (tmp_path / "error.log").read_text()
+    assert "GET /healthz" in logged
+    assert "secret" not in logged
 
 
 class Dying(ThreadingHTTPServer):
