@@ -52,9 +52,9 @@ def called(w: Works) -> list[str]:
 async def test_never_more_than_its_places(tmp_path: Path) -> None:
     """All get to their ends, and at no moment more than three were at the provider."""
     async with some_works(tmp_path, Dialect(looks=2), places=3) as w:
-        w.poller.start()
         tasks = [await create(w, prompt="[fail]") for _ in range(12)]
         assert [task.waits for task in tasks] == [False] * 3 + [True] * 9
+        w.poller.start()
         await until(w, [task.id for task in tasks], State.FAILED)
         assert most_at_once(w) == 3
         assert w.admission.waiting == 0
