@@ -54,13 +54,14 @@ PLATFORMS: Final = ("manylinux1_x86_64", "manylinux2014_x86_64", "manylinux_2_17
 class Mongod:
     """A server of its own data, which can be started, killed and stopped in its tracks."""
 
-    def __init__(self, data: Path, *, replica_set: bool = False) -> None:
+    def __init__(self, data: Path, *, replica_set: bool = False, within: Sequence[str] = ()) -> None:
         data.mkdir(exist_ok=True)
         self.port = free_port()
         self._replica_set = replica_set
         self._process: subprocess.Popen[str] | None = None
         self._drain: threading.Thread | None = None
         self._command = [
+            *within,
             str(HOME / "mongod"),
             *("--dbpath", str(data), "--port", str(self.port), "--bind_ip", "127.0.0.1"),
             *("--nounixsocket", "--wiredTigerCacheSizeGB", "0.25"),
@@ -184,11 +185,14 @@ def running_replica_set() -> Iterator[ReplicaSet]:
 
 
 @contextmanager
-def running_mongod(*, replica_set: bool = False) -> Iterator[Mongod]:
-    """A server that has started; it and its data are gone afterwards."""
+def running_mongod(*, replica_set: bool = False, within: Sequence[str] = ()) -> Iterator[Mongod]:
+    """A server that has started; it and its data are gone afterwards.
+
+    `within` is a command that runs it elsewhere, as in another network.
+    """
     _fetch()
     with tempfile.TemporaryDirectory(prefix="mongod-") as data:
-        server = Mongod(Path(data), replica_set=replica_set)
+        server = Mongod(Path(data), replica_set=replica_set, within=within)
         try:
             server.start()
             yield server

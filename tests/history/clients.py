@@ -207,7 +207,8 @@ class Clients:
                 f"Authorization: Bearer {token}",
                 *([f"Last-Event-ID: {last}"] if last else []),
             ]
-            writer.write("\r\n".join(["GET /api/events HTTP/1.1", *headers, "", ""]).encode())
+            # By 1.0, to which no proxy answers in chunks.
+            writer.write("\r\n".join(["GET /api/events HTTP/1.0", *headers, "", ""]).encode())
             answer = await reader.readuntil(b"\r\n\r\n")
             if b" 200 " not in answer.splitlines()[0]:
                 return

@@ -159,6 +159,10 @@ class Machine:
             raise AssertionError(f"status {done.returncode} of: {script}\n{done.stdout}")
         return done.stdout
 
+    def its_network(self) -> list[str]:
+        """What makes a command of this machine run in the boot's network."""
+        return ["nsenter", "--target", str(self._init_pid), "--net", "--"]
+
     def starts(self, script: str) -> subprocess.Popen[str]:
         """A shell script that goes on running inside."""
         return subprocess.Popen(
