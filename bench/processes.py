@@ -39,10 +39,13 @@ class Broken(Exception):
 
 @dataclass
 class Process:
-    """A child that is told things line by line, and answers with one JSON object a line."""
+    """A child that is told things line by line, and answers with one JSON object a line.
+
+    `core` is one, or a list as taskset has it.
+    """
 
     command: list[str]
-    core: int
+    core: int | str
     env: Mapping[str, str] = field(default_factory=dict)
     nice: int = 0
 
@@ -91,8 +94,7 @@ class Process:
 
     @property
     def cpu_s(self) -> float:
-        """All threads, user and system, to the nanosecond: the clock of that process."""
-        return time.clock_gettime(~self._child.pid << 3 | 2)
+        return cpu_s(self._child.pid)
 
     @property
     def kernel_s(self) -> float:
@@ -288,6 +290,11 @@ class Bench:
             "LANG": "C.UTF-8",
             "LOG_LEVEL": "error",
         }
+
+
+def cpu_s(pid: int) -> float:
+    """All threads, user and system, to the nanosecond: the clock of that process."""
+    return time.clock_gettime(~pid << 3 | 2)
 
 
 class Others:

@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +20,7 @@ from typing import Final
 
 from bench.processes import Process
 from sora_ws.clock import Clock
+from sora_ws.store import Store
 from sora_ws.store.sqlite import SqliteStore
 from sora_ws.task import Event, Observation, Order, Task, Watch
 
@@ -35,7 +37,7 @@ def main() -> int:
     parser.add_argument("--serve", action="store_true", help="be the provider")
     arguments = parser.parse_args()
     if arguments.serve:
-        asyncio.run(_Backend(is_rising=arguments.answers == "rising").serve())
+        asyncio.run(_Backend(arguments.interval, is_rising=arguments.answers == "rising").serve())
         return 0
     with TemporaryDirectory() as folder:
         print(json.dumps(_measured(Path(folder), arguments)), flush=True)
@@ -44,13 +46,12 @@ def main() -> int:
 
 def _measured(folder: Path, arguments: argparse.Namespace) -> dict[str, float]:
     cores = sorted(os.sched_getaffinity(0))
-    backend = Process(
-        [sys.executable, "-m", "bench.provider", "--serve", "--answers", arguments.answers], cores[-1]
-    )
+    backend = Process(serving(arguments.interval, arguments.answers), cores[-1])
     server = None
     try:
         port = backend.answer("port")["port"]
-        asyncio.run(_fill(folder / "db", arguments.tasks, arguments.interval))
+        tasks = live_tasks(arguments.tasks, arguments.interval, Clock()() + 2_000)
+        asyncio.run(keep(SqliteStore(folder / "db", deadline=60.0), tasks))
         env = {
             "HOST": "127.0.0.1",
             "PORT": "0",
@@ -79,39 +80,54 @@ def _measured(folder: Path, arguments: argparse.Namespace) -> dict[str, float]:
     }
 
 
+def serving(interval_ms: int, answers: str = "rising") -> list[str]:
+    """The command of a provider. The line `looks` is answered by how many there were, at how many jobs, and
+    how many came sooner than `interval_ms` behind the one before."""
+    options = ["--answers", answers, "--interval", str(interval_ms)]
+    return [sys.executable, "-m", "bench.provider", "--serve", *options]
+
+
+def live_tasks(count: int, interval_ms: int, first_at: int) -> list[Task]:
+    """Tasks that the provider has, their looks spread evenly over the interval."""
+    tasks = []
+    for number in range(count):
+        task = Task.new(f"user {number % 500}", Order("a cat " * 20, "sora-2"), first_at)
+        task = task.accept(f"video_{number:032x}", Observation(Event.STARTED, progress=1), first_at)
+        due = first_at + int(interval_ms * (number / count))
+        tasks.append(replace(task, watch=Watch(next_look_at=due)))
+    return tasks
+
+
+async def keep(store: Store, tasks: Sequence[Task]) -> None:
+    """Put them into the database, not opened yet."""
+    await store.open()
+    for start in range(0, len(tasks), 1_000):
+        await asyncio.gather(*map(store.insert, tasks[start : start + 1_000]))
+    await store.close()
+
+
 def _looks(backend: Process) -> int:
     backend.tell("looks")
     return int(backend.answer("looks")["looks"])
 
 
-async def _fill(path: Path, count: int, interval_ms: int) -> None:
-    """Tasks that the provider has, their looks spread evenly over the interval."""
-    store, now = SqliteStore(path, deadline=60.0), Clock()()
-    await store.open()
-    tasks = []
-    for number in range(count):
-        task = Task.new(f"user {number % 500}", Order("a cat " * 20, "sora-2"), now)
-        task = task.accept(f"video_{number:032x}", Observation(Event.STARTED, progress=1), now)
-        due = now + int(interval_ms * (number / count)) + 2_000
-        tasks.append(replace(task, watch=Watch(next_look_at=due)))
-    for start in range(0, count, 1_000):
-        await asyncio.gather(*map(store.insert, tasks[start : start + 1_000]))
-    await store.close()
-
-
 class _Backend:
     """A videos API of one answer, as cheap as may be: it shares the machine with what is measured."""
 
-    def __init__(self, *, is_rising: bool) -> None:
+    def __init__(self, interval_ms: int, *, is_rising: bool) -> None:
+        self._interval_s = interval_ms / 1000
         self._is_rising = is_rising
         self._looks = 0
+        self._early = 0
         self._seen: dict[bytes, int] = {}
+        self._seen_at: dict[bytes, float] = {}
 
     async def serve(self) -> None:
         server = await asyncio.start_server(self._answer, "127.0.0.1", 0)
         print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
         while await asyncio.to_thread(sys.stdin.readline):
-            print(json.dumps({"looks": self._looks}), flush=True)
+            told = {"looks": self._looks, "jobs": len(self._seen), "early": self._early}
+            print(json.dumps(told), flush=True)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -123,6 +139,9 @@ class _Backend:
 
     def _look(self, job_id: bytes) -> bytes:
         self._looks += 1
+        now = time.monotonic()
+        self._early += now - self._seen_at.get(job_id, -self._interval_s) < self._interval_s
+        self._seen_at[job_id] = now
         seen = self._seen[job_id] = self._seen.get(job_id, 1) + 1
         progress = min(98, seen) if self._is_rising else 1
         body = (

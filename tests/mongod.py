@@ -73,6 +73,12 @@ class Mongod:
     def url(self, database: str) -> str:
         return f"mongodb://127.0.0.1:{self.port}/{database}"
 
+    @property
+    def pid(self) -> int:
+        """Of the server that runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def client(self) -> pymongo.MongoClient[dict[str, Any]]:
         return pymongo.MongoClient(self.url(""))
 

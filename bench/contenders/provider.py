@@ -2,7 +2,8 @@
 
 It prints {"port": …}. A look at a job is answered when the job has news since the last look at it, so
 that whoever asks again and again hears of a change at once. The line `step` moves every job on by one per
-cent, and is answered by {"stepped_us": …}, when that was, CLOCK_MONOTONIC.
+cent, and is answered by {"stepped_us": …}, when that was, CLOCK_MONOTONIC; the line `waiting` by how
+many looks wait for news.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ class Jobs:
         self.progress = 1
         self._shown: list[int] = []
         self._waiting: list[tuple[Caller, int]] = []
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
 
     def create(self, caller: Caller) -> None:
         self._shown.append(self.progress)
@@ -95,7 +100,10 @@ async def main() -> None:
     lines = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     say(port=server.sockets[0].getsockname()[1])
-    while await lines.readline():
+    while line := await lines.readline():
+        if line == b"waiting\n":
+            say(waiting=jobs.waiting)
+            continue
         stepped_us = time.monotonic_ns() // 1000
         jobs.step()
         say(stepped_us=stepped_us)

@@ -1,0 +1,1 @@
+"""What more instances bring and cost: real servers over one MongoDB, one Redis and one provider."""
