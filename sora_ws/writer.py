@@ -38,7 +38,8 @@ class TaskWriter:
     async def insert(self, task: Task, check: Callable[[], Awaitable[None]] | None = None) -> None:
         """Store a new task. Raises DuplicateKey.
 
-        Where `check` raises behind that, the task is taken back before anybody has heard of it.
+        Where `check` raises behind that, the task is taken back; who has seen it by another instance, which
+        may have read it meanwhile, is told that it is cancelled.
         """
         await self._store.insert(task)
         if check is not None:
@@ -46,6 +47,7 @@ class TaskWriter:
                 await check()
             except Exception:
                 await self._store.delete(task.id)
+                self._publish(task.cancel(self._now()))
                 raise
         failpoint.reach("task_stored")
         self._publish(task)

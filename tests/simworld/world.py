@@ -26,6 +26,7 @@ from tornado.web import Application
 
 from sora_ws.app import App, use_steady_time
 from sora_ws.attendant import Patience
+from sora_ws.backing import make_store
 from sora_ws.callbacks import SECOND, Delivery
 from sora_ws.clock import Clock
 from sora_ws.composition import Composition, application
@@ -40,7 +41,6 @@ from sora_ws.rhythm import Rhythm
 from sora_ws.service import VideoService
 from sora_ws.settings import Secret, Settings
 from sora_ws.store import Store, StoreError
-from sora_ws.store.sqlite import SqliteStore
 from sora_ws.task import Task, Viewer
 from tests.history.checker import Violation, judge
 from tests.simworld import clients, database, provider, receiver
@@ -236,7 +236,7 @@ class World:
 
         async def compose() -> None:
             try:
-                await app._compose(SqliteStore(folder / "tasks.sqlite3"))
+                await app._compose(make_store(app.settings))
             except StoreError:
                 self.later(RESTART_S, self._start_again, folder, app)
             else:
