@@ -6,7 +6,6 @@ would tell a little later, or counts together what each would count alone.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from typing import Any, Final, Protocol, TypeVar
@@ -23,8 +22,6 @@ from sora_ws.push.messages import ClusterStats
 from sora_ws.rest.throttle import LoginThrottle
 from sora_ws.store import Claimant, ClaimStore
 from sora_ws.task import Order
-
-log = logging.getLogger(__name__)
 
 FIGURES_EVERY_MS: Final = 2_000
 NAME: Final = "cluster"

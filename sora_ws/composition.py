@@ -333,26 +333,23 @@ class Composition:
         steady = asyncio.get_running_loop().time
         lines = Lines(settings, hub, steady, self._clock)
 
+        def counts() -> dict[str, Any]:
+            return {
+                "connected_clients": lines.connected,
+                "authenticated_clients": lines.authenticated,
+                "subscriptions": hub.subscriptions,
+                "messages_sent": lines.messages_sent,
+                "messages_per_second": lines.messages_per_second,
+                "slow_consumers": lines.slow,
+            }
+
         def figures() -> ClusterStats:
-            return ClusterStats(
-                instances=1,
-                connected_clients=lines.connected,
-                authenticated_clients=lines.authenticated,
-                subscriptions=hub.subscriptions,
-                messages_sent=lines.messages_sent,
-                messages_per_second=lines.messages_per_second,
-                slow_consumers=lines.slow,
-            )
+            return ClusterStats(instances=1, **counts())
 
         async def stats() -> Stats:
             return Stats(
-                connected_clients=lines.connected,
-                authenticated_clients=lines.authenticated,
-                subscriptions=hub.subscriptions,
+                **counts(),
                 active_tasks=await self._store.count_live(),
-                messages_sent=lines.messages_sent,
-                messages_per_second=lines.messages_per_second,
-                slow_consumers=lines.slow,
                 uptime=lines.uptime,
                 cluster=None if self._cluster is None else self._cluster.figures(figures()),
             )

@@ -211,10 +211,8 @@ class Poller:
             due = await self._store.due(now + LOOK_AHEAD_MS, BATCH, but_not=self._in_hand)
             if len(due) == BATCH:
                 ask_again_in = 0  # there are more, and they come as soon as these are taken
-            for task in due:
-                if (
-                    task.id not in self._let_go and era == self._era
-                ):  # else it may be older than what was done since
+            for task in due if era == self._era else ():
+                if task.id not in self._let_go:  # else it may be older than what was done since
                     self._take(task, task.watch.next_look_at)
         except StoreError as error:
             if not self._store_is_away:
@@ -248,10 +246,9 @@ class Poller:
             self._in_hand.discard(task.id)
             self._again.discard(task.id)
             self._let_go.add(task.id)
-        if (
-            soon is not None and era == self._era and not lane.is_behind(self._now())
-        ):  # else the store says who is next
-            self._take(soon, at)
+        if soon is None or era != self._era or lane.is_behind(self._now()):
+            return  # the store says who is next
+        self._take(soon, at)
 
     async def _advance(self, task: Task, lane: _Lane) -> Task:
         try:

@@ -276,9 +276,7 @@ class VideoService:
         """To be asked behind an insert, which others can't see before: of the last place both are refused."""
 
         async def check() -> None:
-            with suppress(
-                StoreError
-            ):  # who can't be counted is let in: somebody may have seen the task already
+            with suppress(StoreError):  # who can't be counted is let in: the task may have been seen
                 live = await self._store.count_live(user_id)
                 if live > self._tasks_per_user_max:
                     raise self._too_many(live - 1)

@@ -106,8 +106,7 @@ class SqliteStore:
 
     async def reschedule(self, task_id: str, watch: Watch) -> None:
         update = "UPDATE tasks SET next_look_at = ?, watch = ? WHERE id = ? AND live = 1"
-        values = (*watch_to_columns(watch), task_id)
-        await _opened(self._writer).write((update, values), is_patient=True)
+        await self._write(update, *watch_to_columns(watch), task_id, is_patient=True)
 
     async def mark_sent(self, task: Task) -> None:
         update = """UPDATE tasks SET next_look_at = ?, watch = ?
@@ -326,8 +325,8 @@ class SqliteStore:
     async def _read(self, sql: str, *values: Any) -> Sequence[Any]:
         return await _opened(self._reader).run(sql, *values)
 
-    async def _write(self, sql: str, *values: Any) -> int:
-        return await _opened(self._writer).write((sql, values))
+    async def _write(self, sql: str, *values: Any, is_patient: bool = False) -> int:
+        return await _opened(self._writer).write((sql, values), is_patient=is_patient)
 
 
 def _opened(line: L | None) -> L:
