@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -15,7 +14,7 @@ import pytest
 
 from tests.conftest import StartServer
 from tests.server import Server
-from tests.services import missing
+from tests.services import a_small_disk
 
 GUARD_S = 60.0
 SMALL: dict[str, Any] = {"size": "128x128", "seconds": 1}
@@ -24,18 +23,8 @@ SMALL: dict[str, Any] = {"size": "128x128", "seconds": 1}
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """The videos of the first server, on a disk of 24 MB."""
-    folder = tmp_path / "state0" / "media"
-    folder.mkdir(parents=True)
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        missing(f"only root can make a small disk: {done.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    with a_small_disk(tmp_path / "state0" / "media", 24) as disk:
+        yield disk
 
 
 def wait_for(server: Server, token: str, video_id: str, holds: Callable[[Any], bool]) -> Any:

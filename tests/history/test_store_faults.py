@@ -22,7 +22,7 @@ import pytest
 from tests.history.proxy import SlowProxy
 from tests.history.run import CHECKOUT, Lag, Run, a_run, is_ready, until
 from tests.mongod import Mongod, running_replica_set
-from tests.services import missing
+from tests.services import a_small_disk
 
 FAULT_S: Final = 5.0  # longer than any deadline of the store
 REFUSED: Final = 3  # creates that have to be answered meanwhile
@@ -116,14 +116,8 @@ def test_a_primary_killed_under_load(tmp_path: Path) -> None:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 2 MB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
-    done = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        missing(f"only root can make a small disk: {done.stderr.strip()}")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    with a_small_disk(tmp_path / "disk", 2) as disk:
+        yield disk
 
 
 def fill(disk: Path) -> None:

@@ -23,7 +23,7 @@ from sora_ws.media.scratch import Scratch
 from sora_ws.store.mongo import OUT_OF_DISK_SPACE, MongoStore
 from tests.media.conftest import OTHER, TASK, MongoArchive, keep, read
 from tests.mongod import Mongod
-from tests.services import missing
+from tests.services import a_small_disk
 
 GUARD_S = 30.0
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
@@ -193,14 +193,8 @@ async def test_a_server_that_says_it_is_full(media: MediaStore, mongo_archive: M
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """800 MB, of which a new MongoDB takes 300 for its journal."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=800m", "tmpfs", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        missing(f"only root can make a small disk: {done.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    with a_small_disk(tmp_path / "disk", 800) as disk:
+        yield disk
 
 
 @pytest.mark.gen_test(timeout=120)

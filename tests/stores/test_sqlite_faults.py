@@ -20,7 +20,7 @@ from sora_ws.store import NewerFormat, StoreError, StoreFull, StoreUnavailable
 from sora_ws.store.sqlite import SqliteStore
 from sora_ws.store.sqlite_lines import COMMIT_MAX
 from sora_ws.task import Order, Task, Watch
-from tests.services import missing
+from tests.services import a_small_disk
 from tests.stores.conftest import SqliteDatabase
 from tests.stores.tasks import NOW, a_task
 
@@ -42,12 +42,8 @@ def locked(path: Path) -> Iterator[None]:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 2 MB."""
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(tmp_path)]
-    done = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        missing(f"only root can make a small disk: {done.stderr.strip()}")
-    yield tmp_path
-    subprocess.run(["umount", str(tmp_path)], check=True)
+    with a_small_disk(tmp_path, 2) as disk:
+        yield disk
 
 
 def faults_of(path: Path) -> list[str]:
