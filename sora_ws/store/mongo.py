@@ -180,10 +180,20 @@ class MongoStore:
         await asyncio.sleep(self._deadline)  # behind which the driver has given up, too
 
     async def find(self, task_id: str) -> Task | None:
-        return await self._task({"_id": task_id})
+        found = await self.find_all([task_id])
+        return found[0] if found else None
 
     async def find_all(self, task_ids: Collection[str]) -> Sequence[Task]:
-        return await self._tasks({"_id": {"$in": [*task_ids]}})
+        found = await self._tasks({"_id": {"$in": [*task_ids]}})
+        missing = set(task_ids).difference(task.id for task in found)
+        if not missing:
+            return found
+        # A new primary does not know for a moment how much of what it has the majority has, too: somebody
+        # was told these ids, so what it has of them is right, and only what it has not either is gone.
+        async with self.database() as database:
+            tasks = database.tasks.with_options(read_concern=NEWEST)
+            newest = await tasks.find({"_id": {"$in": [*missing]}}).to_list(None)
+        return [*found, *map(_task, newest)]
 
     async def find_by_key(self, user_id: str, key: str) -> Task | None:
         return await self._task({"userId": user_id, "idempotency.key": key})
