@@ -29,6 +29,7 @@ from tests.ports import free_port
 from tests.services import missing
 
 HOME: Final = CACHE / "mongod"
+HOST: Final = "127.0.0.1"
 REPLICA_SET: Final = "rs0"
 ELECTION_MS: Final = 2_000  # instead of ten seconds
 
@@ -54,16 +55,19 @@ PLATFORMS: Final = ("manylinux1_x86_64", "manylinux2014_x86_64", "manylinux_2_17
 class Mongod:
     """A server of its own data, which can be started, killed and stopped in its tracks."""
 
-    def __init__(self, data: Path, *, replica_set: bool = False, within: Sequence[str] = ()) -> None:
+    def __init__(
+        self, data: Path, *, host: str = HOST, replica_set: bool = False, within: Sequence[str] = ()
+    ) -> None:
         data.mkdir(exist_ok=True)
         self.port = free_port()
+        self.address = f"{host}:{self.port}"
         self._replica_set = replica_set
         self._process: subprocess.Popen[str] | None = None
         self._drain: threading.Thread | None = None
         self._command = [
             *within,
             str(HOME / "mongod"),
-            *("--dbpath", str(data), "--port", str(self.port), "--bind_ip", "127.0.0.1"),
+            *("--dbpath", str(data), "--port", str(self.port), "--bind_ip", host),
             *("--nounixsocket", "--wiredTigerCacheSizeGB", "0.25"),
             *("--setParameter", "diagnosticDataCollectionEnabled=false"),
             *("--setParameter", "enableTestCommands=1"),  # it can be told to fail
@@ -71,7 +75,7 @@ class Mongod:
         ]
 
     def url(self, database: str) -> str:
-        return f"mongodb://127.0.0.1:{self.port}/{database}"
+        return f"mongodb://{self.address}/{database}"
 
     @property
     def pid(self) -> int:
@@ -133,16 +137,16 @@ class Mongod:
         assert self._process is not None
         self._process.send_signal(number)
 
-    def initiate(self, ports: Sequence[int], **settings: Any) -> None:
-        """Make a replica set of the servers at these ports, unless it is one."""
-        members = [{"_id": n, "host": f"127.0.0.1:{port}"} for n, port in enumerate(ports)]
+    def initiate(self, addresses: Sequence[str], **settings: Any) -> None:
+        """Make a replica set of the servers at these addresses, unless it is one."""
+        members = [{"_id": n, "host": address} for n, address in enumerate(addresses)]
         config = {"_id": REPLICA_SET, "members": members, "settings": settings}
         with pymongo.MongoClient[dict[str, Any]](self.url(""), directConnection=True) as client:
             if not client.admin.command("hello").get("setName"):
                 client.admin.command("replSetInitiate", config)
 
     def _elect(self) -> None:
-        self.initiate([self.port])
+        self.initiate([self.address])
         with pymongo.MongoClient[dict[str, Any]](self.url(""), replicaSet=REPLICA_SET) as client:
             client.admin.command("ping")  # waits for a primary
 
@@ -150,18 +154,19 @@ class Mongod:
 class ReplicaSet:
     """Three servers, which may be killed and started; two of them elect a primary within seconds."""
 
-    def __init__(self, data: Path) -> None:
-        self.members = [Mongod(data / str(n), replica_set=True) for n in range(3)]
+    def __init__(self, data: Path, host: str) -> None:
+        self.members = [Mongod(data / str(n), host=host, replica_set=True) for n in range(3)]
 
     def url(self, database: str) -> str:
-        hosts = ",".join(f"127.0.0.1:{member.port}" for member in self.members)
+        hosts = ",".join(member.address for member in self.members)
         return f"mongodb://{hosts}/{database}?replicaSet={REPLICA_SET}"
 
     def start(self) -> None:
         """Returns when there is a primary."""
         for member in self.members:
             member.start(elect=False)
-        self.members[0].initiate([member.port for member in self.members], electionTimeoutMillis=ELECTION_MS)
+        addresses = [member.address for member in self.members]
+        self.members[0].initiate(addresses, electionTimeoutMillis=ELECTION_MS)
         with pymongo.MongoClient[dict[str, Any]](self.url("")) as client:
             client.admin.command("ping")
 
@@ -178,11 +183,11 @@ class ReplicaSet:
 
 
 @contextmanager
-def running_replica_set() -> Iterator[ReplicaSet]:
+def running_replica_set(host: str = HOST) -> Iterator[ReplicaSet]:
     """A set of three that has its primary; it and its data are gone afterwards."""
     _fetch()
     with tempfile.TemporaryDirectory(prefix="mongod-") as data:
-        servers = ReplicaSet(Path(data))
+        servers = ReplicaSet(Path(data), host)
         try:
             servers.start()
             yield servers

@@ -11,7 +11,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path
@@ -48,26 +48,36 @@ class Answer:
 
 @dataclass
 class Server:
-    """One server process on one state folder and one port, over any number of deaths."""
+    """One server process on one state folder and one port, over any number of deaths.
+
+    `within` is a command that runs it elsewhere, as in another network, where it is reached at `host`.
+    """
 
     state: Path
     settings: dict[str, str] = field(default_factory=dict)
+    host: str = "localhost"
+    within: Sequence[str] = ()
     port: int = field(default_factory=free_port)
     password: str | None = None
     process: subprocess.Popen[str] | None = None
 
     @property
+    def address(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    @property
     def url(self) -> str:
-        return f"http://localhost:{self.port}"
+        return f"http://{self.address}"
 
     @property
     def ws_url(self) -> str:
-        return f"ws://localhost:{self.port}/ws"
+        return f"ws://{self.address}/ws"
 
     @property
     def environment(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in KEPT if name in os.environ}
-        return kept | FAST | {"STATE_DIR": str(self.state), "PORT": str(self.port)} | self.settings
+        own = {"STATE_DIR": str(self.state), "HOST": self.host, "PORT": str(self.port)}
+        return kept | FAST | own | self.settings
 
     def start(self, *, wait: bool = True) -> Server:
         """Start the process; returns when it is ready, or without `wait` when it listens."""
@@ -81,7 +91,7 @@ class Server:
         """Start the process and wait for nothing."""
         self.state.mkdir(parents=True, exist_ok=True)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "sora_ws", "serve"],
+            [*self.within, sys.executable, "-m", "sora_ws", "serve"],
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=self.log_file.open("a"),

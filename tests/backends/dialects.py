@@ -62,12 +62,11 @@ class DialectServer:
         self._a_request_came = asyncio.Event()
         self._servers: list[HTTPServer] = []
 
-    async def start(self, port: int | None = None) -> str:
-        """Listen on loopback; returns the base URL, up to and with its /v1."""
-        self.jobs.film_url = (
-            f"{self._listen(Application([(r'/film.mp4', Elsewhere)], server=self), 0)}/film.mp4"
-        )
-        self.base_url = f"{self._listen(self._application(), port or free_port())}/v1"
+    async def start(self, port: int | None = None, host: str = "127.0.0.1") -> str:
+        """Listen, on loopback unless told otherwise; returns the base URL, up to and with its /v1."""
+        elsewhere = Application([(r"/film.mp4", Elsewhere)], server=self)
+        self.jobs.film_url = f"{self._listen(elsewhere, 0, host)}/film.mp4"
+        self.base_url = f"{self._listen(self._application(), port or free_port(), host)}/v1"
         return self.base_url
 
     async def until(self, holds: Callable[[], bool]) -> None:
@@ -87,12 +86,12 @@ class DialectServer:
             await server.close_all_connections()
         self._servers.clear()
 
-    def _listen(self, application: Application, port: int) -> str:
-        sockets = bind_sockets(port, "127.0.0.1")
+    def _listen(self, application: Application, port: int, host: str) -> str:
+        sockets = bind_sockets(port, host)
         server = HTTPServer(application, max_body_size=BODY_MAX, max_buffer_size=BODY_MAX)
         server.add_sockets(sockets)
         self._servers.append(server)
-        return f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
+        return f"http://{host}:{sockets[0].getsockname()[1]}"
 
     def _application(self) -> Application:
         return Application(

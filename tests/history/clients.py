@@ -62,9 +62,9 @@ class Clients:
     """
 
     def __init__(
-        self, ports: Sequence[int], secret: str, journal: Journal, callback_url: str | None = None
+        self, addresses: Sequence[str], secret: str, journal: Journal, callback_url: str | None = None
     ) -> None:
-        self._ports = ports
+        self._addresses = addresses
         exp = int(time.time()) + TOKEN_S
         self._tokens = {user: jwt.encode({"sub": user, "exp": exp}, secret, "HS256") for user in USERS}
         self._journal = journal
@@ -86,7 +86,7 @@ class Clients:
     @property
     def _address(self) -> str:
         """Of any of the servers, as a balancer in front of them would choose."""
-        return f"127.0.0.1:{random.choice(self._ports)}"
+        return random.choice(self._addresses)
 
     # --- for whoever stages the faults ---
 

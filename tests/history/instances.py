@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.history.checker import Violation
+from tests.history.namespaces import Machine, a_network
 from tests.history.proxy import SlowProxy
 from tests.history.run import Run, a_run
 from tests.mongod import ReplicaSet, running_replica_set
@@ -30,26 +31,27 @@ from tests.redisd import Redisd, running
 
 INSTANCES: Final = 3
 PLACES: Final = "3"
-LEASE_S: Final = 0.6  # two of `QUICK`'s longest waits
+PAUSE_S: Final = 2 * 0.6  # and up to five times that: longer than a lease, at times than a role's term
 TASKS: Final = 2
 BREATH_S: Final = (0.5, 3.0)  # between two faults of a kind
 HURT_S: Final = (0.3, 4.0)
 SLOW_S: Final = 1.0
 
-Fault = Callable[[float], None]
-"""Does something bad, for so many seconds."""
+Fault = Callable[[float, int], None]
+"""Does something bad, for so many seconds; to the instance of this number, where it is done to one."""
 
 
 class Stage:
     """The services behind the instances. `faults` counts what was done, by its name."""
 
     def __init__(
-        self, run: Run, redis: Redisd, proxies: Sequence[SlowProxy], mongo: ReplicaSet | None
+        self, run: Run, machines: Sequence[Machine], redis: Redisd, proxy: SlowProxy, mongo: ReplicaSet
     ) -> None:
         self.faults: Counter[str] = Counter()
         self._run = run
+        self._machines = machines
         self._redis = redis
-        self._proxies = proxies
+        self._proxy = proxy
         self._mongo = mongo
         self._over = threading.Event()
         self._errors: list[BaseException] = []
@@ -58,10 +60,9 @@ class Stage:
         """Everything at once, for so long; afterwards all is well again."""
         kinds: list[Sequence[Fault]] = [
             (self._kill_instance, self._pause_instance),
-            (self._kill_redis, self._pause_redis, self._slow_redis, self._cut_redis_off),
+            (self._kill_redis, self._pause_redis, self._slow_redis, self._cut_off_from_redis),
+            (self._kill_primary,),
         ]
-        if self._mongo is not None:
-            kinds.append((self._kill_primary,))
         lanes = [
             threading.Thread(target=self._hurt_by, args=(faults, random.Random(f"{seed} {number}")))
             for number, faults in enumerate(kinds)
@@ -83,49 +84,46 @@ class Stage:
             fault = chance.choice(faults)
             self.faults[fault.__name__.strip("_").replace("_", " ")] += 1
             try:
-                fault(chance.uniform(*HURT_S))
+                fault(chance.uniform(*HURT_S), chance.randrange(INSTANCES))
             except BaseException as error:
                 self._errors.append(error)
                 raise
 
-    def _kill_instance(self, seconds: float) -> None:
-        server = random.choice(self._run.servers)
+    def _kill_instance(self, seconds: float, number: int) -> None:
+        server = self._run.servers[number]
         server.kill()
         time.sleep(seconds)
         server.start()
 
-    def _pause_instance(self, seconds: float) -> None:
-        process = random.choice(self._run.servers).process
+    def _pause_instance(self, seconds: float, number: int) -> None:
+        process = self._run.servers[number].process
         assert process is not None
         process.send_signal(signal.SIGSTOP)
-        time.sleep(2 * LEASE_S + seconds)
+        time.sleep(PAUSE_S + seconds * PAUSE_S)
         process.send_signal(signal.SIGCONT)
 
-    def _kill_redis(self, seconds: float) -> None:
+    def _kill_redis(self, seconds: float, _: int) -> None:
         self._redis.kill()
         time.sleep(seconds)
         self._redis.start()
 
-    def _pause_redis(self, seconds: float) -> None:
+    def _pause_redis(self, seconds: float, _: int) -> None:
         self._redis.pause()
         time.sleep(seconds)
         self._redis.resume()
 
-    def _slow_redis(self, seconds: float) -> None:
-        for proxy in self._proxies:
-            proxy.delay_s = SLOW_S
+    def _slow_redis(self, seconds: float, _: int) -> None:
+        self._proxy.delay_s = SLOW_S
         time.sleep(seconds)
-        for proxy in self._proxies:
-            proxy.delay_s = 0.0
+        self._proxy.delay_s = 0.0
 
-    def _cut_redis_off(self, seconds: float) -> None:
-        proxy = random.choice(self._proxies)
-        proxy.cut()
+    def _cut_off_from_redis(self, seconds: float, number: int) -> None:
+        machine = self._machines[number]
+        machine.pull_the_wire()
         time.sleep(seconds)
-        proxy.mend()
+        machine.plug_it_in()
 
-    def _kill_primary(self, seconds: float) -> None:
-        assert self._mongo is not None
+    def _kill_primary(self, seconds: float, _: int) -> None:
         primary = self._mongo.primary()
         primary.kill()
         time.sleep(seconds)
@@ -133,32 +131,37 @@ class Stage:
 
 
 @contextmanager
-def a_stage(folder: Path, database_url: str, mongo: ReplicaSet | None = None) -> Iterator[tuple[Run, Stage]]:
-    """Instances that each have a way of their own to one Redis."""
+def a_stage(folder: Path) -> Iterator[tuple[Run, Stage]]:
+    """Instances on machines of their own, one Redis, and a replica set of three."""
     with ExitStack() as stack:
+        network = stack.enter_context(a_network(INSTANCES))
+        mongo = stack.enter_context(running_replica_set(network.address))
         redis = stack.enter_context(running(Redisd))
         assert isinstance(redis, Redisd)
-        proxies = [stack.enter_context(SlowProxy(redis.port)) for _ in range(INSTANCES)]
+        proxy = stack.enter_context(SlowProxy(redis.port, network.redis_address))
         settings = {
-            "DATABASE_URL": database_url,
-            "REDIS_URL": redis.url,
+            "DATABASE_URL": mongo.url("instances"),
+            "REDIS_URL": f"redis://{network.redis_address}:{proxy.port}",
             "MEDIA_STORE": "gridfs",
             "SORA_MAX_IN_FLIGHT": PLACES,
         }
         run = stack.enter_context(
-            a_run(folder, settings, reset_every=5, callbacks=True, instances=INSTANCES, started=False)
+            a_run(
+                folder,
+                settings,
+                reset_every=5,
+                callbacks=True,
+                machines=network.machines,
+                here=network.address,
+            )
         )
-        for server, proxy in zip(run.servers, proxies, strict=True):
-            server.settings["REDIS_URL"] = f"redis://127.0.0.1:{proxy.port}"
-            server.start()
-        run.clients.start()
-        yield run, Stage(run, redis, proxies, mongo)
+        yield run, Stage(run, network.machines, redis, proxy, mongo)
 
 
 def hurt_all_at_once(folder: Path, seconds: float, seed: int) -> tuple[list[Violation], Counter[str]]:
     """One history of so many seconds over a replica set of three."""
     random.seed(seed)
-    with running_replica_set() as mongo, a_stage(folder, mongo.url("instances"), mongo) as (run, stage):
+    with a_stage(folder) as (run, stage):
         stage.hurt(seconds, seed)
         return run.verdict(), stage.faults
 

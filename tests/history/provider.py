@@ -1,6 +1,6 @@
 """The provider of a history: a real HTTP server in its own process, which outlives every server.
 
-    python -m tests.history.provider PORT JOURNAL RESET_EVERY
+    python -m tests.history.provider HOST PORT JOURNAL RESET_EVERY
 
 It writes down each call and each job. Every `RESET_EVERY`th create makes its job and breaks the line
 off instead of answering, so that nobody can tell what became of it; 0 for none.
@@ -71,11 +71,11 @@ class WritingServer(DialectServer):
         self._journal.write("called", method=request.method, path=request.path)
 
 
-async def main(port: int, journal: Path, reset_every: int) -> None:
-    await WritingServer(Journal(journal), reset_every).start(port)
+async def main(host: str, port: int, journal: Path, reset_every: int) -> None:
+    await WritingServer(Journal(journal), reset_every).start(port, host)
     print("ready", flush=True)
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])))
+    asyncio.run(main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])))

@@ -12,15 +12,16 @@ GUARD_S: Final = 20.0
 
 
 class SlowProxy:
-    """Hands connections on to a port of this machine; what comes back is `delay_s` late.
+    """Hands connections to `host` on to a port of this machine; what comes back is `delay_s` late.
 
     Cut, it keeps all that is said to itself, and nobody is told that it does.
     """
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, host: str = "127.0.0.1") -> None:
         self.delay_s = 0.0
         self.port = 0
         self._target = target
+        self._host = host
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._is_whole = asyncio.Event()
@@ -37,7 +38,7 @@ class SlowProxy:
     def __enter__(self) -> SlowProxy:
         self._thread.start()
         listening = asyncio.run_coroutine_threadsafe(
-            asyncio.start_server(self._hand_on, "127.0.0.1", 0), self._loop
+            asyncio.start_server(self._hand_on, self._host, 0), self._loop
         ).result(GUARD_S)
         self.port = listening.sockets[0].getsockname()[1]
         return self

@@ -19,6 +19,7 @@ from typing import Final
 from tests.history.checker import Violation, judge
 from tests.history.clients import Clients
 from tests.history.journal import Journal, doubles, read
+from tests.history.namespaces import Machine
 from tests.ports import free_port
 from tests.server import Server
 
@@ -32,7 +33,6 @@ QUICK: Final = {
     "MAX_TASKS_PER_USER": "100000",
     "DRAIN_SECONDS": "0",
     "JWT_SECRET": SECRET,
-    "CALLBACK_ALLOW": "127.0.0.0/8",
 }
 
 
@@ -86,9 +86,12 @@ def a_run(
     reset_every: int = 0,
     started: bool = True,
     callbacks: bool = False,
-    instances: int = 1,
+    machines: Sequence[Machine] = (Machine(),),
+    here: str = "127.0.0.1",
 ) -> Iterator[Run]:
     """A history of its own, over SQLite where no DATABASE_URL is among the settings.
+
+    A server on each of the machines, from where this one is reached at `here`.
 
     `reset_every`: of the provider's creates, how many make a job and break off. `callbacks`: creates ask
     for one, unless `begin` is told otherwise.
@@ -96,24 +99,27 @@ def a_run(
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         port = free_port()
-        command = [sys.executable, "-m", "tests.history.provider", str(port), str(folder / "provider")]
+        command = [sys.executable, "-m", "tests.history.provider", here, str(port), str(folder / "provider")]
         provider = stack.enter_context(
             subprocess.Popen([*command, str(reset_every)], cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
         )
         stack.callback(provider.kill)
         assert provider.stdout is not None
         assert provider.stdout.readline() == "ready\n"
-        provided = {"SORA_API_BASE_URL": f"http://127.0.0.1:{port}/v1"}
+        provided = {"SORA_API_BASE_URL": f"http://{here}:{port}/v1", "CALLBACK_ALLOW": f"{here}/32"}
         operated = QUICK | provided | dict(settings or {})
-        servers = [Server(folder / f"state{number or ''}", operated.copy()) for number in range(instances)]
+        servers = [
+            Server(folder / f"state{number or ''}", operated.copy(), machine.address, machine.enter)
+            for number, machine in enumerate(machines)
+        ]
         for server in servers:
             server.state.mkdir()
             (server.state / "signed-in-before").touch()  # its users have tokens, and nobody reads a password
             stack.callback(server.kill)
         journal = Journal(folder / "clients")
         stack.callback(journal.close)
-        url = f"http://127.0.0.1:{port}/called-back" if callbacks else None
-        clients = Clients([server.port for server in servers], SECRET, journal, url)
+        url = f"http://{here}:{port}/called-back" if callbacks else None
+        clients = Clients([server.address for server in servers], SECRET, journal, url)
         stack.callback(clients.stop)
         if started:
             for server in servers:

@@ -148,7 +148,7 @@ def token_of(user: str) -> str:
 
 async def main(port: int, path: Path, lines: int) -> None:
     journal = Journal(path)
-    crowd, clients = Crowd(port, lines, journal), Clients([port], SECRET, journal)
+    crowd, clients = Crowd(port, lines, journal), Clients([f"127.0.0.1:{port}"], SECRET, journal)
     clients.start()
     visits = [asyncio.create_task(crowd.visit(number)) for number in range(lines)]
     await crowd.all_there()
