@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from sora_ws import failpoint
+from sora_ws.claims import Claims
 from sora_ws.media import MediaStore
 from sora_ws.media.archive import Unplayable, archive
 from sora_ws.provider import Missing, NoContent, Unavailable, VideoProvider
@@ -62,6 +63,7 @@ class Attendant:
         rhythm: Rhythm,
         clock: Callable[[], int],
         patience: Patience = PATIENCE,
+        claims: Claims | None = None,
     ) -> None:
         self._writer = writer
         self._provider = provider
@@ -79,6 +81,7 @@ class Attendant:
             clock=clock,
             stop_job=self.stop_job,
             settle_ms=patience.settle_ms,
+            claims=claims,
         )
 
     @property

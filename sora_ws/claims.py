@@ -65,10 +65,22 @@ class Claims:
         """Nothing is in hand any more."""
         self._sure_until = self._steady() + MARGIN * self._lease_s
 
+    def is_long(self, ms: int) -> bool:
+        """Whether what was in hand when it began may be another's after so long, if we were paused."""
+        return ms > self._lease_s * 1000 / RENEWALS
+
     async def hasten(self, task_id: str, now: int) -> None:
         """The task is due now, whoever has it. Raises StoreError."""
         await self._store.hasten(task_id, now)
         self._tell_due(task_id)
+
+    async def are_creates_under_way(self, prompt: str) -> bool:
+        """Whether any instance is in the middle of a create with this prompt. Raises StoreError."""
+        return await self._store.are_creates_under_way(prompt)
+
+    async def adopt(self, job_id: str, task_id: str) -> bool:
+        """Give the job to the task, unless another one was given it at any instance. Raises StoreError."""
+        return await self._store.adopt(job_id, task_id)
 
     async def _renew(self) -> None:
         began = self._steady()

@@ -254,6 +254,7 @@ class Composition:
             if task.callback is not None and not task.is_live:
                 postman.nudge()
 
+        claims = None if cluster is None else cluster.claims
         writer = TaskWriter(store, self._clock, publish)
         attendant = Attendant(
             store=store,
@@ -263,8 +264,8 @@ class Composition:
             rhythm=self._rhythm,
             clock=self._clock,
             patience=self._patience,
+            claims=claims,
         )
-        claims = None if cluster is None else cluster.claims
         self._poller = poller = Poller(store, attendant, provider, self._clock, claims)
         admission = Admission(
             store=store,

@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from sora_ws import failpoint
+from sora_ws.claims import Claims
 from sora_ws.lost_job import CLOCKS_DIFFER_MS, UNCERTAIN, Finding, find_lost
 from sora_ws.media import MediaStore
 from sora_ws.provider import Listing, NoList, OutcomeUnknown, Refused, Unavailable, VideoProvider
@@ -43,6 +44,7 @@ class Submitter:
 
     `settle_ms` is how long after a create its job may take to stand in the provider's list.
     `stop_job` is told of jobs that came of a create which nobody wants any more.
+    `claims` is what other instances may do with the same jobs, None where this one is alone.
     `possible_doubles` counts the creates that were sent again though a job may have come of the
     one before.
     """
@@ -58,6 +60,7 @@ class Submitter:
         clock: Callable[[], int],
         stop_job: Callable[[str], Awaitable[None]],
         settle_ms: int = SETTLE_MS,
+        claims: Claims | None = None,
     ) -> None:
         self._store = store
         self._writer = writer
@@ -67,6 +70,7 @@ class Submitter:
         self._now = clock
         self._stop_job = stop_job
         self._settle_ms = settle_ms
+        self._claims = claims
         self._adopting = asyncio.Lock()
         self._under_way: Counter[str] = Counter()
         self.possible_doubles = 0
@@ -104,6 +108,8 @@ class Submitter:
             failpoint.reach("outcome_unknown")
             return task
         failpoint.reach("create_answered")
+        if self._is_late(task) and not await self._is_given(job.id, task):
+            return await self._put_off(task, self._rhythm.min_ms)  # another instance found it for its own
         return await self._accept(task, job.id, job.seen)
 
     async def _accept(self, task: Task, job_id: str, seen: Observation) -> Task:
@@ -121,7 +127,8 @@ class Submitter:
             # paused in the middle of it: the job is nobody's.
             if task.job_id is not None:
                 self._count_possible_double(task, task.watch.unknown_sends)
-            await self._stop_job(job_id)
+            if await self._is_given(job_id, task):
+                await self._stop_job(job_id)
         return task
 
     async def _find_out(self, task: Task, sent_at: int) -> Task:
@@ -141,7 +148,7 @@ class Submitter:
                 raise
             return await self._ask_later(found)
         async with self._adopting:  # so that no two take the same job
-            if self._under_way[found.order.prompt]:  # its job may stand in the list already
+            if await self._may_be_listed(found.order.prompt):
                 return await self._put_off(found, self._rhythm.min_ms)
             age += self._now() - began
             finding = UNCERTAIN if listing is None else await self._finding(found, age, listing)
@@ -162,8 +169,28 @@ class Submitter:
         return None
 
     async def _finding(self, task: Task, age: int, listing: Listing) -> Finding:
-        ours = await self._store.known_jobs([job.job.id for job in listing.jobs])
-        return find_lost(task.order, listing.now - age, listing, ours)
+        """The lost job, which is no other task's from now on. Raises StoreError."""
+        taken = {*await self._store.known_jobs([job.job.id for job in listing.jobs])}
+        while True:
+            finding = find_lost(task.order, listing.now - age, listing, taken)
+            if finding.job is None or await self._is_given(finding.job.job.id, task):
+                return finding
+            taken.add(finding.job.job.id)
+
+    async def _may_be_listed(self, prompt: str) -> bool:
+        """Whether the list may show the job of a create that is still under way, here or elsewhere."""
+        if self._under_way[prompt]:
+            return True
+        return self._claims is not None and await self._claims.are_creates_under_way(prompt)
+
+    async def _is_given(self, job_id: str, task: Task) -> bool:
+        """Whether the job is this task's, and will be given to no other. Raises StoreError."""
+        return self._claims is None or await self._claims.adopt(job_id, task.id)
+
+    def _is_late(self, task: Task) -> bool:
+        """Whether the answer to its create took so long that others may have looked for its job meanwhile."""
+        age = self._now() - (task.watch.sent_at or 0)
+        return self._claims is not None and self._claims.is_long(age)
 
     async def _adopt(self, task: Task, job_id: str, seen: Observation) -> Task:
         log.info(

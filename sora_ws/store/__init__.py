@@ -197,7 +197,7 @@ class TaskStore(Protocol):
         ...
 
     async def known_jobs(self, job_ids: Sequence[str]) -> frozenset[str]:
-        """Those of the provider's jobs that a task has, live or ended."""
+        """Those of the provider's jobs that a task has, live or ended; also what may be undone yet."""
         ...
 
     async def due_callbacks(
@@ -260,6 +260,20 @@ class ClaimStore(TaskStore, Protocol):
         """Take the role for this long, or keep it; False where another has it.
 
         One claimant has a role at a time.
+        """
+        ...
+
+    async def are_creates_under_way(self, prompt: str) -> bool:
+        """Whether a create with this prompt is on its way to the provider, as far as anybody knows.
+
+        Not one whose task was planned anew since it left: its outcome is known to be unknown.
+        """
+        ...
+
+    async def adopt(self, job_id: str, task_id: str) -> bool:
+        """Give the job, which was found at the provider, to this task; False where another one was given it.
+
+        Remembered for a day: by then the task has it, or has ended.
         """
         ...
 

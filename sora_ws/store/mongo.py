@@ -1,7 +1,7 @@
 """Tasks, users and keys in MongoDB, by motor: the one file that imports it.
 
 Collections `tasks`, `users`, `keys`, `durations` and `meta`, the documents those of `documents.py` with
-their id or name as `_id`.
+their id or name as `_id`; `roles` and `adoptions` are of instances that share them.
 """
 
 from __future__ import annotations
@@ -92,6 +92,9 @@ TASK_INDEXES: Final = (
 USER_INDEXES: Final = (
     IndexModel({"disabled": 1, "_id": 1}, name="disabled_users", partialFilterExpression={"disabled": True}),
 )
+
+
+ADOPTION_INDEXES: Final = (IndexModel({"at": 1}, name="old_adoptions", expireAfterSeconds=24 * 3600),)
 
 
 class _PlainInt(TypeDecoder):
@@ -275,6 +278,22 @@ class MongoStore:
                 return False
         return True
 
+    async def are_creates_under_way(self, prompt: str) -> bool:
+        sent = {"place": documents.AT_PROVIDER, "jobId": None, "order.prompt": prompt}
+        is_sent = {"watch.sentAt": {"$gt": 0}, "$expr": {"$lte": ["$watch.plannedAt", "$watch.sentAt"]}}
+        async with self.database() as database:
+            tasks = database.tasks.with_options(read_concern=NEWEST)
+            return await tasks.find_one(sent | is_sent, {"_id": 1}) is not None
+
+    async def adopt(self, job_id: str, task_id: str) -> bool:
+        this = {"_id": job_id, "taskId": task_id}
+        try:
+            async with self.database() as database:
+                await database.adoptions.update_one(this, {"$currentDate": {"at": True}}, upsert=True)
+        except DuplicateKeyError:
+            return False
+        return True
+
     @property
     def claimant(self) -> Claimant:
         """Who claims here. Raises TypeError for a store that is not shared."""
@@ -329,7 +348,8 @@ class MongoStore:
 
     async def known_jobs(self, job_ids: Sequence[str]) -> frozenset[str]:
         async with self.database() as database:
-            found = await database.tasks.find({"jobId": {"$in": [*job_ids]}}, {"jobId": 1}).to_list(None)
+            tasks = database.tasks.with_options(read_concern=NEWEST)
+            found = await tasks.find({"jobId": {"$in": [*job_ids]}}, {"jobId": 1}).to_list(None)
         return frozenset(document["jobId"] for document in found)
 
     async def due_callbacks(
@@ -420,6 +440,7 @@ class MongoStore:
             with pymongo.timeout(BUILD_SECONDS):  # which wins over the client's own timeouts
                 await database.tasks.create_indexes([*TASK_INDEXES])
                 await database.users.create_indexes([*USER_INDEXES])
+                await database.adoptions.create_indexes([*ADOPTION_INDEXES])
         async with _answer_within(self._deadline):
             format_now = {"$set": {"format": documents.FORMAT}}
             await database.meta.update_one({"_id": "format"}, format_now, upsert=True)

@@ -200,6 +200,11 @@ class Videos(Answering):
                 self.server.create_is_held.set()
                 await self.server.let_creates_go.wait()
                 self._create(self._order(is_form))
+            case "late":
+                job = self.jobs.create(self._order(is_form))
+                self.server.create_is_held.set()
+                await self.server.let_creates_go.wait()
+                self.write(self.jobs.shown(job))
             case _:
                 self._create(self._order(is_form))
 

@@ -18,7 +18,9 @@ class Dialect:
     words: tuple[str, str, str, str] = ("queued", "in_progress", "completed", "failed")
     progress: Literal["number", "missing", "percent", "zero"] = "number"
     job_id: Literal["plain", "long", "changing"] = "plain"
-    creates: Literal["any", "form", "json", "reset", "silent", "held", "lost", "asks for time"] = "any"
+    creates: Literal["any", "form", "json", "reset", "silent", "held", "late", "lost", "asks for time"] = (
+        "any"
+    )
     failure: Literal["job", "string", "http 500", "within a message"] = "job"
     content: Literal[
         "video", "none", "late", "as json", "redirect", "url", "reset", "endless", "asks for time"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -142,6 +143,37 @@ async def test_a_task_is_hastened_for_its_owner(mongo_database: MongoDatabase) -
         [given] = await a.due(NOW, 10)
         assert (given.id, given.watch.next_look_at) == (task.id, NOW)
         assert await b.find(waiting.id) == waiting
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_found_job_is_given_to_one_task(mongo_database: MongoDatabase) -> None:
+    """However many want it at once; that one may ask again."""
+    async with instances(mongo_database, *"abcd") as stores:
+        given = await asyncio.gather(
+            *(store.adopt("job", f"video_{n % 8}") for n, store in enumerate(stores * 8))
+        )
+        winners = [n % 8 for n, is_given in enumerate(given) if is_given]
+        assert winners == [winners[0]] * 4
+        assert await stores[0].adopt("another job", "video_8")
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_creates_under_way_are_known_to_all(mongo_database: MongoDatabase) -> None:
+    """From their mark until the job is kept, or somebody has planned for an answer that never came."""
+    async with instances(mongo_database, "a", "b") as (a, b):
+        kept, lost = a_task(due=NOW), a_task(due=NOW)
+        for task in (kept, lost):
+            await a.insert(task)
+        prompt = kept.order.prompt
+        assert not await b.are_creates_under_way(prompt)
+        sent = [replace(task, watch=replace(task.watch, sent_at=NOW + 5)) for task in (kept, lost)]
+        for task in sent:
+            await a.mark_sent(task)
+        assert not await b.are_creates_under_way("another prompt")
+        await a.reschedule(lost.id, sent[1].watch.look_after(1_000, NOW + 10))
+        assert await b.are_creates_under_way(prompt)
+        await a.save(rendering(sent[0]), kept.seq)
+        assert not await b.are_creates_under_way(prompt)
 
 
 @pytest.mark.gen_test(timeout=60)

@@ -11,6 +11,7 @@ import pytest
 from sora_ws.callbacks import Callback
 from sora_ws.store import Page, Stale, Store, User
 from sora_ws.task import Status, Watch
+from tests.stores.conftest import MongoDatabase
 from tests.stores.plans import MongoRecorder, Recorder, SqliteRecorder
 from tests.stores.tasks import A_CALLBACK, NOW, a_task, completed, rendering
 
@@ -102,6 +103,18 @@ def recorder(request: pytest.FixtureRequest) -> Recorder:
     name = "sqlite_database" if request.param is SqliteRecorder else "mongo_database"
     made: Recorder = request.param(request.getfixturevalue(name))
     return made
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_creates_under_way_have_an_index(mongo_database: MongoDatabase) -> None:
+    """What only instances that share a database ask."""
+    recorder, store = MongoRecorder(mongo_database), mongo_database.claim_store("a")
+    await store.open()
+    await store.insert(a_task())
+    with recorder.listening():
+        await store.are_creates_under_way("a cat")
+    assert recorder.indexes() == {"tasks_by_place"}
+    await store.close()
 
 
 @pytest.mark.gen_test(timeout=30)
