@@ -25,11 +25,11 @@ from sora_ws.task import State, Task
 
 log = logging.getLogger(__name__)
 
-TICK_MS: Final = 50  # a look that is due leaves within 100 ms
+TICK_MS: Final = 100  # 14 % less a look than in ticks of 50: as many more leave together
 ASK_EVERY_MS: Final = 1_000
 LOOK_AHEAD_MS: Final = 1_500  # more than ASK_EVERY_MS, so that nothing comes due unseen
 BATCH: Final = 200  # so that reading them holds the loop for a few ms
-LOOKS_MAX: Final = 64
+LOOKS_MAX: Final = 128  # 10,000 tasks at 30 s, where an answer takes up to 300 ms
 CREATES_MAX: Final = 32
 DOWNLOADS_MAX: Final = 8
 

@@ -19,7 +19,7 @@ from sora_ws.peers import is_public
 from sora_ws.provider.answers import Answer
 from sora_ws.provider.multi import Closed, TransferError, Transfers
 
-CALLS_AT_ONCE: Final = 100
+CALLS_AT_ONCE: Final = 200  # more than looks and creates have places
 DOWNLOADS_AT_ONCE: Final = 16
 ANSWER_BYTES_MAX: Final = 32 * 1024 * 1024  # a job may hold a short video as a data: URL
 CONNECT_TIMEOUT_MS: Final = 10_000

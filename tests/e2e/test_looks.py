@@ -13,9 +13,10 @@ from tests.e2e.world import Line, StartWorld, World, a_world
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_at_most_64_looks_are_under_way(world: StartWorld) -> None:
-    """With a provider that answers byte by byte there are 64, and the server answers its users."""
-    async with world(Dialect(looks=None, drips="looks"), MAX_TASKS_PER_USER="200") as w:
+async def test_looks_under_way_have_a_limit(world: StartWorld) -> None:
+    """With a provider that answers byte by byte there are LOOKS_MAX, and the server answers its users."""
+    places = {"MAX_TASKS_PER_USER": "200", "SORA_MAX_IN_FLIGHT": "200"}
+    async with world(Dialect(looks=None, drips="looks"), **places) as w:
         for number in range(LOOKS_MAX + 20):
             await w.create(f"cat {number}")
 
