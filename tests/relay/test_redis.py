@@ -108,6 +108,37 @@ async def test_a_lost_line_turns_nothing_round(start_redis: Callable[..., Redisd
         assert {b"a2", b"b3"} <= set(ear.data)
 
 
+@pytest.mark.gen_test(timeout=30)
+async def test_who_left_and_came_back_has_joined_when_the_last_word_is_confirmed(
+    start_redis: Callable[..., Redisd],
+) -> None:
+    """And not by the answer to the first, behind which messages are missed yet."""
+    server = start_redis()
+    async with a_bus(server.url) as (bus, ear):
+        sent_at_joins: list[int] = []
+        joined = ear.joined
+
+        def join(channel: bytes) -> None:
+            sent_at_joins.append(bus.sent)
+            joined(channel)
+
+        ear.joined = join  # type: ignore[method-assign]
+        server.pause()
+        bus.subscribe(CHANNEL)
+        await asyncio.sleep(0)
+        bus.unsubscribe(CHANNEL)
+        bus.publish("k", [CHANNEL], b"missed")
+        await asyncio.sleep(0)
+        bus.subscribe(CHANNEL)
+        await asyncio.sleep(0)
+        server.resume()
+        await ear.joins(CHANNEL)
+        assert sent_at_joins == [1]
+        bus.publish("k", [CHANNEL], b"heard")
+        await ear.hears(b"heard")
+        assert ear.data == [b"heard"]
+
+
 def kill_publishers(server: Redisd) -> None:
     for client in server.ask("CLIENT", "LIST").splitlines():
         fields = dict(field.split("=", 1) for field in client.split())

@@ -170,6 +170,21 @@ async def test_who_left_costs_nothing_more(sides: Any, redis: Redisd) -> None:
 
 
 @pytest.mark.gen_test(timeout=30)
+async def test_who_leaves_twice_says_it_once(sides: Any, start_redis: Callable[..., Redisd]) -> None:
+    """Redis is told that a channel is wanted no more, and not again."""
+    server = start_redis()
+    async with sides(server.url) as (a,):
+        await a.listen(user_topic("ada"))
+        for _ in range(2):
+            a.relay.leave(user_topic("ada"))
+            await a.listen(user_topic("bob"))
+            await a.relay.reach(user_topic("bob"))
+            a.relay.leave("task:video_0")
+        statistics = server.ask("INFO", "commandstats")
+        assert "cmdstat_unsubscribe:calls=1," in statistics
+
+
+@pytest.mark.gen_test(timeout=30)
 async def test_a_change_between_the_read_and_the_confirmation(sides: Any, redis: Redisd) -> None:
     """Redis is asked so late that the word of it goes by: the store is read again behind its answer."""
     with SlowProxy(redis.port) as proxy:
@@ -225,6 +240,25 @@ async def test_what_happened_in_a_break_is_read(sides: Any, start_redis: Callabl
         await until(lambda: b.hub.is_over(deleted.id))
         for wire in (room, team):
             assert {moved.seq, ended.seq, new.seq} <= set(seqs(wire))
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_an_end_from_shortly_before_the_break(sides: Any, start_redis: Callable[..., Redisd]) -> None:
+    """A room is told of it, whether it was saved before the first reading or, by a slow clock, behind it."""
+    server = start_redis()
+    async with sides(server.url, server.url) as (a, b):
+        before, behind, _ = [await stored(a.store, created_at=NOW, seq=NOW - 50_000) for _ in range(3)]
+        await b.listen(user_topic("ada"))
+        b.relay._read_every_s = GUARD_S * 2  # so that nothing but the break is why it is read
+        before = await save(a.store, before, lambda task: task.cancel(NOW - 30_000))
+        server.kill()
+        await b.hears(before)
+        b.relay._read_every_s = QUICK_S
+        b.relay._news.set()
+        readings = b.relay.reads
+        await until(lambda: b.relay.reads > readings + 10)
+        behind = await save(a.store, behind, lambda task: task.cancel(NOW - 30_000))
+        await b.hears(behind)
 
 
 @pytest.mark.gen_test(timeout=30)
