@@ -266,8 +266,12 @@ class Admission:
         if task is None or not task.waits:
             return
         self._held.add(task_id)
+
+        def call(task: Task, now: int) -> Task:
+            return task.called(now) if task.waits and self._decides else task
+
         try:
-            task = await self._writer.apply(task, lambda task, now: task.called(now) if task.waits else task)
+            task = await self._writer.apply(task, call)
         except Gone:
             self._held.discard(task_id)
             return

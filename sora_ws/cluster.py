@@ -20,7 +20,7 @@ from sora_ws.poller import Poller
 from sora_ws.provider.limiter import LimitedVideos
 from sora_ws.push.messages import ClusterStats
 from sora_ws.rest.throttle import LoginThrottle
-from sora_ws.store import Claimant, ClaimStore
+from sora_ws.store import LINE, Claimant, ClaimStore
 from sora_ws.task import Order
 
 FIGURES_EVERY_MS: Final = 2_000
@@ -135,7 +135,7 @@ class LineOfAll:
 
     def __init__(self, store: ClaimStore, words: Words) -> None:
         self._words = words
-        self._role = Role(store, "line")
+        self._role = Role(store, LINE)
 
     async def start(self, took_over: Callable[[], None], heard: Callable[[], None]) -> None:
         self._words.on(LineMoved, lambda _: heard())

@@ -16,6 +16,9 @@ from sora_ws.callbacks import Callback
 from sora_ws.durations import Durations, Kind
 from sora_ws.task import State, Status, Task, Watch
 
+LINE: Final = "line"
+"""The role of who gives places at the provider out."""
+
 DEADLINE_SECONDS: Final = 4.0  # of every call but `open`; a request that fails by it is answered within 5
 
 
@@ -259,7 +262,9 @@ class ClaimStore(TaskStore, Protocol):
     async def lead(self, role: str, term_ms: int) -> bool:
         """Take the role for this long, or keep it; False where another has it.
 
-        One claimant has a role at a time.
+        One claimant has a role at a time. Behind the end of a term that it had of `LINE`, by the database's
+        clock, it gives no task a place any more, however late its call arrives: a `save` is Stale then, an
+        `insert` StoreUnavailable.
         """
         ...
 

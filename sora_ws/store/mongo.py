@@ -10,6 +10,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any, Final
 
 import pymongo
@@ -24,6 +25,7 @@ from sora_ws.callbacks import Callback
 from sora_ws.durations import Durations, Kind
 from sora_ws.store import (
     DEADLINE_SECONDS,
+    LINE,
     Claimant,
     DuplicateKey,
     Page,
@@ -35,7 +37,14 @@ from sora_ws.store import (
     UserExists,
     documents,
 )
-from sora_ws.store.mongo_leases import LONGEST_DUE_FIRST, claimed, free_for, insert_claimed, leased
+from sora_ws.store.mongo_leases import (
+    LONGEST_DUE_FIRST,
+    claimed,
+    free_for,
+    has_a_place_or_gets_it_before,
+    insert_claimed,
+    leased,
+)
 from sora_ws.task import NEVER, State, Task, Watch
 
 SELECTION_SECONDS: Final = 2.0  # how long a call looks for a server that is not there
@@ -123,6 +132,7 @@ class MongoStore:
         self._url = url
         self._deadline = deadline
         self._claimant = claimant
+        self._gives_places_until: datetime | None = None  # by the server's clock, since it first did
         self._client: Any = _client(url, deadline)  # takes the loop, and connects, with its first call
         self._opened: Any = None
 
@@ -153,17 +163,21 @@ class MongoStore:
                 if self._claimant is None or task.waits:
                     await database.tasks.insert_one(document)
                 else:
-                    await insert_claimed(database.tasks, document, self._claimant)
+                    before = self._gives_places_until if task.is_at_provider else None
+                    await insert_claimed(database.tasks, document, self._claimant, before)
         except DuplicateKeyError as error:
             raise await self._conflict(task) from error
 
     async def save(self, task: Task, over_seq: int) -> None:
         document = documents.task_to_document(task)
         del document["id"], document["idempotency"]
+        wanted: dict[str, Any] = {"_id": task.id, "seq": over_seq}
+        if task.is_at_provider and self._gives_places_until is not None:
+            wanted |= has_a_place_or_gets_it_before(self._gives_places_until)
         async with self.database() as database:
-            result = await database.tasks.update_one({"_id": task.id, "seq": over_seq}, {"$set": document})
+            result = await database.tasks.update_one(wanted, {"$set": document})
         if not result.matched_count:
-            raise Stale(f"task {task.id} is no longer at seq {over_seq}")
+            raise Stale(f"task {task.id} is no longer at seq {over_seq}, or its place is another's to give")
 
     async def reschedule(self, task_id: str, watch: Watch) -> None:
         document = documents.watch_to_document(watch)
@@ -270,12 +284,17 @@ class MongoStore:
         term = Claimant(self.claimant.name, term_ms)
         async with self.database() as database:
             free = {"_id": role} | free_for(term)
-            if (await database.roles.update_one(free, leased(term))).matched_count:
-                return True
-            try:  # nobody has had it yet, or another has it now
-                await database.roles.update_one({"_id": role} | self._mine, leased(term), upsert=True)
-            except DuplicateKeyError:
-                return False
+            led = await database.roles.find_one_and_update(free, leased(term), return_document=True)
+            if led is None:
+                mine = {"_id": role} | self._mine
+                try:  # nobody has had it yet, or another has it now
+                    led = await database.roles.find_one_and_update(
+                        mine, leased(term), upsert=True, return_document=True
+                    )
+                except DuplicateKeyError:
+                    return False
+        if role == LINE:
+            self._gives_places_until = led["lease"]["until"]
         return True
 
     async def are_creates_under_way(self, prompt: str) -> bool:
@@ -333,7 +352,11 @@ class MongoStore:
         return await self._task({"jobId": job_id, "live": True})
 
     async def at_provider(self) -> Sequence[str]:
-        return await self._ids({"place": documents.AT_PROVIDER})
+        # As behind a failover a place counts that the majority has, and is not known to have.
+        async with self.database() as database:
+            tasks = database.tasks.with_options(read_concern=NEWEST)
+            found = await tasks.find({"place": documents.AT_PROVIDER}, {"_id": 1}).to_list(None)
+        return [document["_id"] for document in found]
 
     async def users_in_line(self) -> Sequence[tuple[str, int]]:
         oldest = {"_id": "$userId", "count": {"$sum": 1}, "oldest": {"$min": "$createdAt"}}

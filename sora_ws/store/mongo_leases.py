@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Final
 
 from sora_ws.store import Claimant, documents
@@ -31,12 +32,27 @@ async def claimed(tasks: Any, wanted: dict[str, Any], limit: int, claimant: Clai
     return wanted | ids | {"lease.owner": claimant.name}
 
 
-async def insert_claimed(tasks: Any, document: documents.Document, claimant: Claimant) -> None:
-    """An insert, as an update because only that knows the server's time. Raises DuplicateKeyError."""
+def has_a_place_or_gets_it_before(until: datetime) -> dict[str, Any]:
+    """The filter of a save that leaves a task at the provider."""
+    return {"$or": [{"place": documents.AT_PROVIDER}, {"$expr": _it_is_before(until)}]}
+
+
+def _it_is_before(until: datetime) -> dict[str, Any]:
+    return {"$lt": ["$$NOW", until]}
+
+
+async def insert_claimed(
+    tasks: Any, document: documents.Document, claimant: Claimant, before: datetime | None
+) -> None:
+    """An insert, as an update because only that knows the server's time. Raises DuplicateKeyError.
+
+    Where there is a time to be `before`, one that is late is an error of the server's.
+    """
     nothing = {
         "_id": document["_id"],
         "live": {"$exists": False},
     }  # one that is there is not found, and in the way
-    await tasks.update_one(
-        nothing, [{"$replaceWith": {"$literal": document}}, *leased(claimant)], upsert=True
-    )
+    new: dict[str, Any] = {"$literal": document}
+    if before is not None:  # what is no document is quoted in the error
+        new = {"$cond": [_it_is_before(before), new, "too late: another gives places out by now"]}
+    await tasks.update_one(nothing, [{"$replaceWith": new}, *leased(claimant)], upsert=True)

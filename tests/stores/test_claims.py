@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from sora_ws.store import Stale
+from sora_ws.store import LINE, Stale, StoreUnavailable
 from sora_ws.store.mongo import MongoStore
 from sora_ws.task import Task, Watch
 from tests.stores.conftest import MongoDatabase
@@ -196,3 +196,25 @@ async def test_a_role_is_taken_from_who_is_gone(mongo_database: MongoDatabase) -
         while not await b.lead("line", LONG_MS):
             pass
         assert not await a.lead("line", LONG_MS)
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_no_place_is_given_behind_a_term(mongo_database: MongoDatabase) -> None:
+    """However late the word of who had the role arrives; what has a place at the provider keeps it."""
+    async with instances(mongo_database, "a", "b") as (a, b):
+        assert await a.lead(LINE, LONG_MS)
+        there, waiting = a_task(due=NOW), a_task(due=NOW).wait_in_line()
+        await a.insert(there)
+        await a.insert(waiting)
+        assert await a.lead(LINE, 1)
+        while not await b.lead(LINE, LONG_MS):
+            pass
+        called = waiting.called(NOW)
+        with pytest.raises(Stale):
+            await a.save(called, waiting.seq)
+        with pytest.raises(StoreUnavailable, match="another gives places out"):
+            await a.insert(a_task(due=NOW))
+        await a.save(rendering(there), there.seq)
+        assert await b.at_provider() == [there.id]
+        await b.save(called, waiting.seq)
+        assert {*await b.at_provider()} == {there.id, waiting.id}

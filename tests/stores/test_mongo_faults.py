@@ -185,7 +185,7 @@ async def test_a_password_is_never_told(mongo_database: MongoDatabase) -> None:
 
 @pytest.mark.gen_test(timeout=60)
 async def test_what_the_majority_is_not_known_to_have_is_not_gone() -> None:
-    """As behind a failover: a task that somebody knows by its id is found, in a list it is not shown yet."""
+    """As behind a failover: who knows a task finds it, it has its place, and no list shows it yet."""
     with running_replica_set() as servers:
         store = MongoStore(servers.url("test"), deadline=DEADLINE)
         await store.open()
@@ -201,6 +201,7 @@ async def test_what_the_majority_is_not_known_to_have_is_not_gone() -> None:
         assert await store.find(known.id) == known
         assert {task.id for task in await store.find_all([known.id, kept.id])} == {known.id, kept.id}
         assert await store.live() == [kept]
+        assert {*await store.at_provider()} == {known.id, kept.id}
         for other in others:
             other.resume()
         await store.close()
