@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from functools import partial
 from typing import Final, Protocol
@@ -28,6 +28,8 @@ KNOWN_MAX: Final = 65_536
 SEVERAL: Final = 2
 """So many listen to a task that the next one may come too: its state is kept."""
 
+TASK: Final = "task:"
+
 FEW_TOPICS: Final = 8  # in a tuple: 64 bytes for one, where a set takes 216
 
 SLICE: Final = 500  # sockets a turn of the loop, some 3 ms
@@ -42,6 +44,8 @@ class Topic(Struct, gc=False, eq=False):
     """The newest state of a live task that several listen to."""
     is_over: bool = False
     """The end of the task has been told."""
+    live: set[str] | None = None
+    """Where there are other instances: the tasks that a room was told of and whose end it was not."""
 
 
 class Others(Protocol):
@@ -68,7 +72,7 @@ class Others(Protocol):
 
 
 def task_topic(task_id: str) -> str:
-    return f"task:{task_id}"
+    return f"{TASK}{task_id}"
 
 
 def user_topic(user_id: str) -> str:
@@ -108,6 +112,8 @@ class Hub:
         topic = self._topics.get(name)
         if topic is None:
             topic = self._topics[name] = Topic(name, set())
+            if self.others is not None and not name.startswith(TASK):
+                topic.live = set()
             if name not in self._followers:
                 self._listen(name)
         if connection not in topic.listeners:
@@ -159,10 +165,12 @@ class Hub:
         """Whether a state as new as this one has been published here."""
         return self._known.get(task_id, -1) >= seq
 
-    def is_over(self, task_id: str) -> bool:
-        """Whether those who listen to the task were told its end."""
-        topic = self._topics.get(task_topic(task_id))
-        return topic is not None and topic.is_over
+    def live_in(self, name: str) -> Iterable[str]:
+        """The tasks that those who listen to the topic wait for: they were not told their ends."""
+        topic = self._topics.get(name)
+        if topic is None or topic.is_over:
+            return ()
+        return (name.removeprefix(TASK),) if topic.live is None else tuple(topic.live)
 
     @contextmanager
     def following(self, topic: str) -> Iterator[Mapping[str, Task]]:
@@ -286,6 +294,9 @@ class Hub:
         return found[0] if len(found) == 1 else set().union(*found)
 
     def _keep(self, task: Task) -> None:
+        for room in self._heard(task):
+            if room.live is not None:
+                (room.live.add if task.is_live else room.live.discard)(task.id)
         topic = self._topics.get(task_topic(task.id))
         if topic is None:
             return

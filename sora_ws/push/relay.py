@@ -13,6 +13,7 @@ import logging
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
 from typing import Final, Protocol
 
@@ -299,33 +300,46 @@ class Relay:
             self._blind_since = began - LEEWAY_MS
 
     async def _read(self, topics: Sequence[str], since: int) -> None:
-        names: dict[str, list[str]] = {"task": [], "user": [], "team": []}
+        seen: set[str] = set()
+        waited_for = {task_id for topic in topics for task_id in self._hub.live_in(topic)}
+
+        def tell(tasks: Sequence[Task]) -> None:
+            self.reads += len(tasks)
+            for task in tasks:
+                seen.add(task.id)
+                self._hub.publish(task)
+
+        for users in _slices(_names(topics, "user:")):
+            tell(await self._store.live_of(user_ids=users))
+            tell(await self._store.ended_of(since, user_ids=users))
+        for teams in _slices(_names(topics, "team:")):
+            tell(await self._store.live_of(teams=teams))
+            tell(await self._store.ended_of(since, teams=teams))
+        for ids in _slices([*waited_for - seen]):
+            tell(await self._store.find_all(ids))
+        if gone := waited_for - seen:
+            self._tell_gone(gone, topics)
+
+    def _tell_gone(self, task_ids: set[str], topics: Iterable[str]) -> None:
+        """They were deleted, and cancelled before; who waits for their ends on these topics hears that."""
+        now, gone = self._now(), dict[str, Task]()
         for topic in topics:
             kind, _, name = topic.partition(":")
-            names[kind].append(name)
-        live = [task_id for task_id in names["task"] if not self._hub.is_over(task_id)]
-        for ids in _slices(live):
-            found = await self._store.find_all(ids)
-            self._tell(found)
-            self._tell_gone(set(ids).difference(task.id for task in found))
-        for users in _slices(names["user"]):
-            self._tell(await self._store.live_of(user_ids=users))
-            self._tell(await self._store.ended_of(since, user_ids=users))
-        for teams in _slices(names["team"]):
-            self._tell(await self._store.live_of(teams=teams))
-            self._tell(await self._store.ended_of(since, teams=teams))
+            for task_id in task_ids & {*self._hub.live_in(topic)}:
+                task = gone.get(task_id) or Task(
+                    task_id, "", Order("", ""), created_at=now, seq=now, watch=Watch(NEVER)
+                )
+                if kind == "user":
+                    task = replace(task, user_id=name)
+                elif kind == "team":
+                    task = replace(task, team=name)
+                gone[task_id] = task
+        for task in gone.values():
+            self._hub.publish(task.cancel(now))
 
-    def _tell_gone(self, task_ids: Collection[str]) -> None:
-        """They were deleted, and cancelled before; who waits for their end hears that."""
-        now = self._now()
-        for task_id in task_ids:
-            unknown = Task(task_id, "", Order("", ""), created_at=now, seq=now, watch=Watch(NEVER))
-            self._hub.publish(unknown.cancel(now))
 
-    def _tell(self, tasks: Sequence[Task]) -> None:
-        self.reads += len(tasks)
-        for task in tasks:
-            self._hub.publish(task)
+def _names(topics: Iterable[str], prefix: str) -> Sequence[str]:
+    return [topic.removeprefix(prefix) for topic in topics if topic.startswith(prefix)]
 
 
 def _slices(names: Sequence[str]) -> Iterator[Sequence[str]]:

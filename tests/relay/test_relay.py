@@ -237,9 +237,32 @@ async def test_what_happened_in_a_break_is_read(sides: Any, start_redis: Callabl
         new = await stored(a.store, team="cats")
         for task in (moved, ended, new):
             await b.hears(task)
-        await until(lambda: b.hub.is_over(deleted.id))
+        await until(lambda: not b.hub.live_in(task_topic(deleted.id)))
         for wire in (room, team):
             assert {moved.seq, ended.seq, new.seq} <= set(seqs(wire))
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_room_hears_of_what_was_deleted_in_a_break(
+    sides: Any, start_redis: Callable[..., Redisd]
+) -> None:
+    """What it was told of as live has an end, once; what had ended before is left in peace."""
+    server = start_redis()
+    async with sides(server.url, server.url) as (a, b):
+        shown, pushed, ended = [await stored(a.store, team="cats") for _ in range(3)]
+        await b.listen(task_topic(ended.id))
+        wires = [await b.listen(topic) for topic in (user_topic("ada"), team_topic("cats"))]
+        ended = await save(a.store, ended, lambda task: task.cancel(task.seq + 1))
+        a.save_told(ended)
+        await b.hears(ended)
+        server.kill()
+        for task in (shown, pushed, ended):
+            await a.store.delete(task.id)
+        await until(lambda: not {shown.id, pushed.id} & {*b.hub.live_in(user_topic("ada"))})
+        for wire in wires:
+            told = [(m["payload"]["videoId"], m["payload"]["status"]) for m in wire.messages()]
+            for task in (shown, pushed, ended):
+                assert [status for video_id, status in told if video_id == task.id][1:] == ["failed"]
 
 
 @pytest.mark.gen_test(timeout=30)
