@@ -177,6 +177,20 @@ class ReplicaSet:
             assert client.primary is not None
             return next(member for member in self.members if member.port == client.primary[1])
 
+    @contextmanager
+    def not_replicated(self) -> Iterator[None]:
+        """The others vote, and take nothing over from the primary meanwhile."""
+        primary = self.primary()
+        others = [member for member in self.members if member is not primary]
+        with ExitStack() as stack:
+            for member in others:
+                url = f"mongodb://127.0.0.1:{member.port}/"
+                client = pymongo.MongoClient[dict[str, Any]](url, directConnection=True)
+                stack.enter_context(client)
+                client.admin.command("configureFailPoint", "stopReplProducer", mode="alwaysOn")
+                stack.callback(client.admin.command, "configureFailPoint", "stopReplProducer", mode="off")
+            yield
+
     def kill(self) -> None:
         for member in self.members:
             member.kill()

@@ -90,7 +90,7 @@ class TaskStore(Protocol):
     async def insert(self, task: Task) -> None:
         """Keep a new task. Raises DuplicateKey where (user, idempotency key) is taken.
 
-        A task that is kept already is a StoreError.
+        A task that is kept already is a StoreError; where a key is being set free it is StoreUnavailable.
         """
         ...
 

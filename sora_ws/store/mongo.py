@@ -469,8 +469,10 @@ class MongoStore:
             await database.meta.update_one({"_id": "format"}, format_now, upsert=True)
 
     async def _conflict(self, task: Task) -> StoreError:
-        taken = await self.find_by_key(task.user_id, task.idempotency.key) if task.idempotency else None
-        return DuplicateKey(taken) if taken else StoreError(f"task {task.id} is there already")
+        if task.idempotency is None:
+            return StoreError(f"task {task.id} is there already")
+        taken = await self.find_by_key(task.user_id, task.idempotency.key)
+        return DuplicateKey(taken) if taken else StoreUnavailable("whose key that is can't be told just now")
 
     async def _ids(
         self, wanted: Mapping[str, Any], order: Mapping[str, int] | None = None, limit: int | None = None

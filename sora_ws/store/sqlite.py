@@ -311,8 +311,10 @@ class SqliteStore:
         await writer.apply(prepare, PREPARE_SECONDS)
 
     async def _conflict(self, task: Task) -> StoreError:
-        taken = await self.find_by_key(task.user_id, task.idempotency.key) if task.idempotency else None
-        return DuplicateKey(taken) if taken else StoreError(f"task {task.id} is there already")
+        if task.idempotency is None:
+            return StoreError(f"task {task.id} is there already")
+        taken = await self.find_by_key(task.user_id, task.idempotency.key)
+        return DuplicateKey(taken) if taken else StoreUnavailable("whose key that is can't be told just now")
 
     async def _tasks(self, where: str, *values: Any) -> Sequence[Task]:
         return [task_from_row(row) for row in await self._read(f"{SELECT} {where}", *values)]

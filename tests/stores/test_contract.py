@@ -280,6 +280,24 @@ async def test_a_key_that_is_taken_tells_whose(store: Store) -> None:
 
 
 @pytest.mark.gen_test
+async def test_a_key_whose_task_goes_meanwhile(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the refusal and the look at who has it: to be tried again, and then it is free."""
+    first, again = a_keyed_task("key"), a_keyed_task("key")
+    await store.insert(first)
+    find_by_key = store.find_by_key
+
+    async def find_too_late(user_id: str, key: str) -> Task | None:
+        await store.delete(first.id)
+        return await find_by_key(user_id, key)
+
+    monkeypatch.setattr(store, "find_by_key", find_too_late)
+    with pytest.raises(StoreUnavailable):
+        await store.insert(again)
+    await store.insert(again)
+    assert await store.find(again.id) == again
+
+
+@pytest.mark.gen_test
 async def test_keys_of_two_users_are_two_keys(store: Store) -> None:
     """Nobody can take another user's key; tasks without a key never collide."""
     await store.insert(a_keyed_task("key", user="ann"))

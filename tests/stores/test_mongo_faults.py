@@ -9,12 +9,12 @@ from typing import Any
 import pymongo
 import pytest
 
-from sora_ws.store import NewerFormat, StoreFull, StoreUnavailable
+from sora_ws.store import DuplicateKey, NewerFormat, StoreFull, StoreUnavailable
 from sora_ws.store.documents import task_to_document
 from sora_ws.store.mongo import OUT_OF_DISK_SPACE, MongoStore
 from tests.mongod import Mongod, running_replica_set
 from tests.stores.conftest import MongoDatabase
-from tests.stores.tasks import a_task, rendering
+from tests.stores.tasks import a_keyed_task, a_task, rendering
 
 DEADLINE = 2.0  # seconds, in which a server that has come back is found
 GUARD = 10.0  # seconds in which a call has ended for sure, deadline and a slow machine together
@@ -204,4 +204,30 @@ async def test_what_the_majority_is_not_known_to_have_is_not_gone() -> None:
         assert {*await store.at_provider()} == {known.id, kept.id}
         for other in others:
             other.resume()
+        await store.close()
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_key_that_the_majority_is_not_known_to_have_is_asked_for_again() -> None:
+    """As behind a failover: nobody can tell yet whether its task stays, so the create is to be repeated."""
+    with running_replica_set() as servers:
+        store = MongoStore(servers.url("test"), deadline=DEADLINE)
+        await store.open()
+        first, again = a_keyed_task("key"), a_keyed_task("key")
+        with servers.not_replicated():
+            with pymongo.MongoClient[dict[str, Any]](servers.url("test"), w=1) as client:
+                stored = task_to_document(first)
+                client.get_default_database().tasks.insert_one({"_id": stored.pop("id")} | stored)
+            with pytest.raises(StoreUnavailable):
+                await store.insert(again)
+        taken = None
+        async with asyncio.timeout(GUARD):
+            while taken is None:
+                try:
+                    await store.insert(again)
+                except DuplicateKey as duplicate:
+                    taken = duplicate.task
+                except StoreUnavailable:
+                    pass
+        assert taken == first
         await store.close()
