@@ -78,6 +78,10 @@ class Mongod:
         return f"mongodb://{self.address}/{database}"
 
     @property
+    def is_running(self) -> bool:
+        return self._process is not None
+
+    @property
     def pid(self) -> int:
         """Of the server that runs."""
         assert self._process is not None
@@ -176,6 +180,19 @@ class ReplicaSet:
             client.admin.command("ping")
             assert client.primary is not None
             return next(member for member in self.members if member.port == client.primary[1])
+
+    def client(self) -> pymongo.MongoClient[dict[str, Any]]:
+        return pymongo.MongoClient(self.url(""))
+
+    def restore(self) -> None:
+        """Start those that were killed; returns when all are members that take over what the primary has."""
+        for member in self.members:
+            if not member.is_running:
+                member.start(elect=False)
+        with self.client() as client:
+            client.get_database("test").command("ping")
+            everybody = pymongo.WriteConcern(w=len(self.members))
+            client.test.get_collection("restored", write_concern=everybody).insert_one({})
 
     @contextmanager
     def not_replicated(self) -> Iterator[None]:

@@ -23,7 +23,7 @@ from sora_ws.media import CHUNK, NAME, ROOM_BYTES_MIN, TASK_ID, Holding, MediaAw
 from sora_ws.media.files import remove
 from sora_ws.media.scratch import Scratch
 from sora_ws.store import StoreFull, StoreUnavailable
-from sora_ws.store.mongo import MongoStore
+from sora_ws.store.mongo import NEWEST, MongoStore
 
 UNFINISHED: Final = "unfinished"  # the filename of what is not there yet
 DOOMED: Final = "doomed"  # and of what goes
@@ -217,10 +217,14 @@ class GridFsMedia:
 
     @asynccontextmanager
     async def _database(self) -> AsyncIterator[Any]:
-        """For one call, which raises OSError. Its turn is waited for within the deadline."""
+        """For one call, which raises OSError. Its turn is waited for within the deadline.
+
+        Reads need no majority: who asks for a file was told of it when it was kept by one, and a new primary
+        does not know at once that it was.
+        """
         try:
             async with self._store.database() as database, self._calls:
-                yield database
+                yield database.with_options(read_concern=NEWEST)
         except StoreFull as error:
             raise OSError(errno.ENOSPC, str(error)) from error
         except StoreUnavailable as error:

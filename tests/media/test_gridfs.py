@@ -9,12 +9,15 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
+from uuid import uuid4
 
 import gridfs
+import pymongo
 import pytest
 
 from sora_ws.media import CHUNK, MediaAway, MediaStore
@@ -22,10 +25,11 @@ from sora_ws.media.gridfs import DOOMED, UNFINISHED
 from sora_ws.media.scratch import Scratch
 from sora_ws.store.mongo import OUT_OF_DISK_SPACE, MongoStore
 from tests.media.conftest import OTHER, TASK, MongoArchive, keep, read
-from tests.mongod import Mongod
+from tests.mongod import Mongod, ReplicaSet, running_replica_set
 from tests.services import a_small_disk
 
 GUARD_S = 30.0
+T = TypeVar("T")
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 
 
@@ -40,6 +44,31 @@ async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(GUARD_S):
         while not holds():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
+
+
+async def insisted(call: Callable[[], Awaitable[T]]) -> T:
+    """What it answers as soon as MongoDB does."""
+    while True:
+        with suppress(MediaAway):
+            return await call()
+
+
+@pytest.fixture(scope="module")
+def replica_set() -> Iterator[ReplicaSet]:
+    """Three servers, of which a test may kill one."""
+    with running_replica_set() as servers:
+        yield servers
+
+
+@asynccontextmanager
+async def an_archive(servers: ReplicaSet, folder: Path) -> AsyncIterator[MongoArchive]:
+    """In a database of its own, on all of them."""
+    name = f"test_{uuid4().hex}"
+    store = MongoStore(servers.url(name))
+    await store.open()
+    yield MongoArchive(servers.primary(), store, name, folder)
+    await store.close()
+    servers.restore()
 
 
 @asynccontextmanager
@@ -177,6 +206,45 @@ async def test_a_server_that_dies_in_the_middle_of_an_upload(own_archive: MongoA
     assert await media.size(f"{TASK}.mp4") is None
     await keep(media, f"{TASK}.mp4", content)
     assert await read(media, f"{TASK}.mp4") == content
+
+
+@pytest.mark.gen_test(timeout=120)
+async def test_another_primary_in_the_middle_of_an_upload(replica_set: ReplicaSet, tmp_path: Path) -> None:
+    """It is whole, or fails and is whole when it is tried again; what was kept before stays there."""
+    async with an_archive(replica_set, tmp_path) as archive:
+        media = archive.media()
+        await media.prepare()
+        before, content = os.urandom(3 * CHUNK), os.urandom(300 * CHUNK)
+        await keep(media, f"{OTHER}.mp4", before)
+        upload = asyncio.ensure_future(keep(media, f"{TASK}.mp4", content))
+        await until(lambda: archive.counts()[1] >= 5)
+        archive.server.kill()
+        archive.server = replica_set.primary()
+        async with asyncio.timeout(GUARD_S):
+            assert await insisted(lambda: read(media, f"{OTHER}.mp4")) == before
+            with suppress(MediaAway):
+                await upload
+            await insisted(lambda: keep(media, f"{TASK}.mp4", content))
+        assert await read(media, f"{TASK}.mp4") == content
+        assert archive.names() <= {f"{OTHER}.mp4", f"{TASK}.mp4", UNFINISHED}
+        assert await media.total() == len(before) + len(content)
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_what_the_majority_is_not_known_to_have_is_not_gone(
+    replica_set: ReplicaSet, tmp_path: Path
+) -> None:
+    """As behind a failover: the new primary has the video, and is believed."""
+    async with an_archive(replica_set, tmp_path) as archive:
+        media = archive.media()
+        await media.prepare()
+        content = os.urandom(2 * CHUNK)
+        with replica_set.not_replicated():
+            with archive.server.client() as client:
+                database = client.get_database(archive.name, write_concern=pymongo.WriteConcern(w=1))
+                gridfs.GridFSBucket(database, "media").upload_from_stream(f"{TASK}.mp4", content)
+            assert await media.size(f"{TASK}.mp4") == len(content)
+            assert await read(media, f"{TASK}.mp4") == content
 
 
 @pytest.mark.gen_test(timeout=60)
