@@ -13,15 +13,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import pytest
+from pymongo.errors import AutoReconnect
 
 from tests.history.proxy import SlowProxy
 from tests.history.run import CHECKOUT, Lag, Run, a_run, is_ready, until
-from tests.mongod import Mongod, running_replica_set
+from tests.mongod import Mongod, running_mongod, running_replica_set
 from tests.services import a_small_disk
 
 FAULT_S: Final = 5.0  # longer than any deadline of the store
@@ -136,6 +137,47 @@ def test_sqlite_without_room(tmp_path: Path, small_disk: Path) -> None:
         hurt(run, lambda: fill(small_disk), (small_disk / "filler").unlink, refusal=507)
         assert run.server.stop() == 0
         assert faults_of(small_disk / "sora.sqlite3") == []
+
+
+@contextmanager
+def a_mongod_on(disk: Path) -> Iterator[Mongod]:
+    """A server whose data is there, which takes 300 MB of it for a journal."""
+    with running_mongod():  # so that it is unpacked
+        pass
+    server = Mongod(disk / "data")
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+def test_mongodb_with_little_room(tmp_path: Path) -> None:
+    """507 for new tasks while what is left is what MongoDB needs itself."""
+    with a_small_disk(tmp_path / "disk", 800) as disk, a_mongod_on(disk) as mongod:
+        ballast = disk / "ballast"
+        settings = {"DATABASE_URL": mongod.url("narrow"), "MEDIA_STORE": "gridfs"}
+        with a_run(tmp_path / "run", settings) as run:
+            hurt(run, lambda: ballast.write_bytes(bytes(250 * 1024**2)), ballast.unlink, refusal=507)
+
+
+def test_mongodb_dead_of_a_full_disk(tmp_path: Path) -> None:
+    """It ends itself, as nothing keeps room for it here; found again when it was given some and started."""
+    with a_small_disk(tmp_path / "disk", 450) as disk, a_mongod_on(disk) as mongod:
+
+        def begin() -> None:
+            fill(disk)
+            with mongod.client() as client, suppress(AutoReconnect):
+                while True:  # writes of its own, until it can't
+                    client.admin.command("fsync")
+
+        def end() -> None:
+            (disk / "filler").unlink()
+            mongod.kill()
+            mongod.start()
+
+        with a_run(tmp_path / "run", {"DATABASE_URL": mongod.url("full")}) as run:
+            hurt(run, begin, end)
 
 
 @contextmanager
