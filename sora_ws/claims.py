@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 MARGIN: Final = 0.9  # of a lease is trusted: clocks differ in pace, and what is decided takes a moment
 RENEWALS: Final = 4  # in a lease, so that three may fail
+AT_WORK: Final = "at work: "  # and its name: a role that each instance has
 TERM_MS: Final = 5_000
 STAND_EVERY_MS: Final = 1_000
 
@@ -39,7 +40,9 @@ class Claims:
         steady: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
+        self._name = store.claimant.name
         self._tell_due = tell_due
+        self._lease_ms = lease_ms
         self._lease_s = lease_ms / 1000
         self._steady = steady
         self._in_hand: Callable[[], Collection[str]] = tuple
@@ -67,7 +70,7 @@ class Claims:
 
     def is_long(self, ms: int) -> bool:
         """Whether what was in hand when it began may be another's after so long, if we were paused."""
-        return ms > self._lease_s * 1000 / RENEWALS
+        return ms > self._lease_ms / RENEWALS
 
     async def hasten(self, task_id: str, now: int) -> None:
         """The task is due now, whoever has it. Raises StoreError."""
@@ -82,13 +85,18 @@ class Claims:
         """Give the job to the task, unless another one was given it at any instance. Raises StoreError."""
         return await self._store.adopt(job_id, task_id)
 
+    async def at_work(self) -> Sequence[str]:
+        """The names of the instances that have renewed lately. Raises StoreError."""
+        return [role.removeprefix(AT_WORK) for role in await self._store.led() if role.startswith(AT_WORK)]
+
     async def _renew(self) -> None:
         began = self._steady()
-        if in_hand := self._in_hand():
-            try:
+        try:
+            await self._store.lead(AT_WORK + self._name, self._lease_ms)
+            if in_hand := self._in_hand():
                 await self._store.renew([*in_hand])
-            except StoreError:  # the poller says that the store is away
-                return
+        except StoreError:  # the poller says that the store is away
+            return
         self._sure_until = began + MARGIN * self._lease_s
 
 

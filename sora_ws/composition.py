@@ -217,6 +217,7 @@ class Composition:
         )
         self.hub.others = relay
         self._cluster = Cluster(store.claimant, store, relay)
+        relay.at_work = self._cluster.claims.at_work
         self._stack.callback(self._cluster.stop)
         await relay.start()
         self._stack.push_async_callback(relay.stop)

@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import islice
+from itertools import count, islice
 from typing import Final, Protocol
 
 import msgspec
@@ -31,6 +31,7 @@ REACH_S: Final = 0.5
 
 GATHER_S: Final = 0.05  # confirmations come in a row, and are followed by one reading
 
+ASK_EVERY: Final = 30  # beats
 READ_AT_ONCE: Final = 500  # tasks or rooms
 LEEWAY_MS: Final = 60_000
 """Between a change and when its loss is noticed, with clocks that differ."""
@@ -109,8 +110,10 @@ class Relay:
         """`prefix` is in front of all channels: one for all instances on one database, and for no other.
 
         `name` is this instance's alone, and the same after a restart.
+        `at_work`, to be set, tells the names of the instances that are, heard or not; it raises StoreError.
         `read_every_s`: how often blind topics are read again while the bus is away.
         """
+        self.at_work: Callable[[], Awaitable[Iterable[str]]] = _nobody
         self.heard_states = 0
         self.reads = 0
         self.unreadable = 0
@@ -255,13 +258,19 @@ class Relay:
     # --- what may have been missed ---
 
     async def _keep_calling(self) -> None:
-        while True:
+        for beat in count(1):
             self._say(HERE, self._name.encode())
             await asyncio.sleep(BEAT_S)
             if HERE in self._joined:
                 self._roll.beat()
+                if beat % ASK_EVERY == 0:
+                    await self._ask_who_is_at_work()
             if not self._roll.is_complete:
                 self._make_blind(self._topics.values())
+
+    async def _ask_who_is_at_work(self) -> None:
+        with suppress(StoreError):
+            self._roll.expect({*await self.at_work()} - {self._name})
 
     def _called(self, run: bytes, name: bytes) -> None:
         if name == GOODBYE:
@@ -336,6 +345,10 @@ class Relay:
                 gone[task_id] = task
         for task in gone.values():
             self._hub.publish(task.cancel(now))
+
+
+async def _nobody() -> Iterable[str]:
+    return ()
 
 
 def _names(topics: Iterable[str], prefix: str) -> Sequence[str]:

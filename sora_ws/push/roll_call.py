@@ -6,6 +6,7 @@ does not reach it.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,7 +14,7 @@ BEAT_S: Final = 2.0
 MISSED: Final = 3
 """So many beats without a word, and it is missing."""
 GONE: Final = 300
-"""After so many it will not come back, or everybody has long heard of its tasks by others."""
+"""After so many one that is not at work will not come back, and others have long told of its tasks."""
 
 
 @dataclass(slots=True)
@@ -41,14 +42,23 @@ class RollCall:
         return bool(before)
 
     def goodbye(self, run: bytes) -> None:
-        """It stops, and owes nothing."""
+        """It has stopped, and owes nothing."""
         self._others.pop(run, None)
 
     def beat(self) -> None:
         """Time has passed in which each could have said that it is there."""
-        for run, other in tuple(self._others.items()):
+        for other in self._others.values():
             other.silent += 1
-            if other.silent > GONE:
+
+    def expect(self, at_work: Set[str]) -> None:
+        """The others that are at work, by their names: they may be cut off, and have never been heard here.
+
+        Who is not among them, and has been silent for long, is gone.
+        """
+        for name in at_work - {other.name for other in self._others.values()}:
+            self._others[b"never heard: " + name.encode()] = _Other(name)
+        for run, other in tuple(self._others.items()):
+            if other.silent > GONE and other.name not in at_work:
                 del self._others[run]
 
     def begin_anew(self) -> None:

@@ -247,6 +247,9 @@ class ClaimStore(TaskStore, Protocol):
     a task that is another's by now changes nothing. Leases are counted by the database's clock.
     """
 
+    @property
+    def claimant(self) -> Claimant: ...
+
     async def renew(self, task_ids: Collection[str]) -> None:
         """Those of the tasks that are this claimant's are so for a whole lease more."""
         ...
@@ -266,6 +269,10 @@ class ClaimStore(TaskStore, Protocol):
         clock, it gives no task a place any more, however late its call arrives: a `save` is Stale then, an
         `insert` StoreUnavailable.
         """
+        ...
+
+    async def led(self) -> Sequence[str]:
+        """The roles that somebody has, in any order."""
         ...
 
     async def are_creates_under_way(self, prompt: str) -> bool:

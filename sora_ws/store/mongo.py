@@ -297,6 +297,12 @@ class MongoStore:
             self._gives_places_until = led["lease"]["until"]
         return True
 
+    async def led(self) -> Sequence[str]:
+        async with self.database() as database:
+            roles = database.roles.with_options(read_concern=NEWEST)
+            found = await roles.find({"$expr": {"$gt": ["$lease.until", "$$NOW"]}}, {"_id": 1}).to_list(None)
+        return [role["_id"] for role in found]
+
     async def are_creates_under_way(self, prompt: str) -> bool:
         sent = {"place": documents.AT_PROVIDER, "jobId": None, "order.prompt": prompt}
         is_sent = {"watch.sentAt": {"$gt": 0}, "$expr": {"$lte": ["$watch.plannedAt", "$watch.sentAt"]}}

@@ -90,6 +90,24 @@ async def test_a_hastened_task_is_told(mongo_database: MongoDatabase) -> None:
 
 
 @pytest.mark.gen_test(timeout=30)
+async def test_who_is_at_work_is_known(mongo_database: MongoDatabase) -> None:
+    """While it renews, with nothing in hand, too; a lease after its last word, or when it stops, no more."""
+    async with opened(mongo_database, "a") as a, opened(mongo_database, "b") as b:
+        claims, other = Claims(a, LEASE_MS, Told()), Claims(b, LEASE_MS, Told())
+        claims.start(tuple)
+        while await other.at_work() != ["a"]:
+            pass
+        claims._beat.stop()
+        while await other.at_work():
+            pass
+        claims.start(tuple)
+        while await other.at_work() != ["a"]:
+            pass
+        await claims.stop()
+        assert await other.at_work() == []
+
+
+@pytest.mark.gen_test(timeout=30)
 async def test_one_has_the_role_at_a_time(mongo_database: MongoDatabase) -> None:
     """The second gets it when the first gives it up, and is told so."""
     async with opened(mongo_database, "a") as a, opened(mongo_database, "b") as b:

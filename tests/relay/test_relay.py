@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from sora_ws.push import relay as relay_module
+from sora_ws.push import roll_call
 from sora_ws.push.hub import Hub, task_topic, team_topic, topics_of, user_topic
 from sora_ws.push.reads import StateReads
 from sora_ws.push.redis import RedisBus
@@ -299,6 +300,30 @@ async def test_what_a_dead_instance_had_saved_is_told(
         ended = await save(a.store, task, lambda task: task.cancel(task.seq + 1))
         await b.hears(ended)
         assert seqs(wire)[-1] == ended.seq
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_what_an_instance_saves_that_was_never_heard(
+    sides: Any, redis: Redisd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store says that it is at work; cut off from Redis, what it saves is read for as long as it is."""
+    monkeypatch.setattr(relay_module, "BEAT_S", QUICK_S)
+    monkeypatch.setattr(relay_module, "ASK_EVERY", 1)
+    monkeypatch.setattr(roll_call, "GONE", 5)
+    async with sides(redis.url) as (a,):
+        at_work = {"side 0", "cut off"}
+
+        async def names() -> set[str]:
+            return at_work
+
+        a.relay.at_work = names
+        task = await stored(a.store)
+        await a.listen(task_topic(task.id))
+        await a.hears(await save(a.store, task, lambda task: task.cancel(task.seq + 1)))
+        await until(lambda: all(other.silent > 10 for other in a.relay._roll._others.values()))
+        assert not a.relay.are_heard(task_topic(task.id))
+        at_work.remove("cut off")
+        await until(lambda: a.relay.are_heard(task_topic(task.id)))
 
 
 @pytest.mark.gen_test(timeout=30)

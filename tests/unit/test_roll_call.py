@@ -56,10 +56,28 @@ def test_who_could_not_be_heard_is_not_missing() -> None:
 
 
 def test_nobody_is_missed_for_ever() -> None:
-    """A machine that was taken away does not come back."""
+    """A machine that was taken away does not come back; one that is at work may."""
     roll = RollCall()
     roll.here(b"1", "a")
     beat(roll, GONE)
+    roll.expect(frozenset())
     assert not roll.is_complete
     roll.beat()
+    roll.expect({"a"})
+    assert not roll.is_complete
+    roll.expect(frozenset())
+    assert roll.is_complete
+
+
+def test_who_was_never_heard_is_missed() -> None:
+    """It is at work, and has some beats to say so."""
+    roll = RollCall()
+    roll.here(b"1", "a")
+    roll.expect({"a", "b"})
+    for _ in range(MISSED):
+        assert roll.is_complete
+        roll.here(b"1", "a")
+        roll.beat()
+    assert not roll.is_complete
+    roll.here(b"2", "b")
     assert roll.is_complete
