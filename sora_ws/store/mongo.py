@@ -45,7 +45,7 @@ from sora_ws.store.mongo_leases import (
     insert_claimed,
     leased,
 )
-from sora_ws.task import NEVER, State, Task, Watch
+from sora_ws.task import AT_PROVIDER, NEVER, State, Task, Watch
 
 SELECTION_SECONDS: Final = 2.0  # how long a call looks for a server that is not there
 LEAVE_SECONDS: Final = 1.0  # for telling the server that its sessions are over
@@ -470,6 +470,9 @@ class MongoStore:
                 await database.tasks.create_indexes([*TASK_INDEXES])
                 await database.users.create_indexes([*USER_INDEXES])
                 await database.adoptions.create_indexes([*ADOPTION_INDEXES])
+                # The first version wrote no `place`: what it has left at the provider would not be counted.
+                without = {"live": True, "place": {"$exists": False}, "state": {"$in": [*AT_PROVIDER]}}
+                await database.tasks.update_many(without, {"$set": {"place": documents.AT_PROVIDER}})
         async with _answer_within(self._deadline):
             format_now = {"$set": {"format": documents.FORMAT}}
             await database.meta.update_one({"_id": "format"}, format_now, upsert=True)

@@ -41,6 +41,7 @@ async def check(store: Store) -> None:
     assert {task.id for task in await store.due(NEVER - 1, 100)} == {
         task.id for task in live if not task.waits
     }
+    assert set(await store.at_provider()) == {task.id for task in live if task.is_at_provider}
     assert await store.ids_in_line("eve") == [task.id for task in live if task.waits]
     assert await store.due_callbacks(NEVER, 100) == [task for task in tasks if _is_to_be_told(task)]
     assert await store.experience() == LEARNED
