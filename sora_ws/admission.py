@@ -225,6 +225,9 @@ class Admission:
             try:
                 for task_id in await self._store.ids_in_line(user_id, limit=1):
                     await self._call(task_id)
+            except StoreError:
+                self._line.give_back(user_id)  # else who comes now might overtake it
+                raise
             finally:
                 self._is_calling = False
 

@@ -56,6 +56,11 @@ class Line:
             self._waiting[user] = count - 1
         return user
 
+    def give_back(self, user_id: str) -> None:
+        """The turn that `next` gave came to nothing: it is the next one again."""
+        self.join(user_id)
+        self._waiting.move_to_end(user_id, last=False)
+
     def position(self, user_id: str, older: int) -> int | None:
         """The place of the user's task with so many `older` ones of theirs: 1 for the next one to go.
 

@@ -220,6 +220,26 @@ async def test_a_store_that_fails_at_a_turn(tmp_path: Path) -> None:
 
 
 @pytest.mark.gen_test(timeout=60)
+async def test_nobody_overtakes_a_turn_that_failed(tmp_path: Path) -> None:
+    """The place is free and the store did not say whose it is: who comes then waits behind."""
+    async with some_works(tmp_path, Dialect(looks=None), places=1) as w:
+        first, second = await create(w), await create(w)
+        ids, failed = w.store.ids_in_line, asyncio.Event()
+
+        async def no_ids(user_id: str, limit: int | None = None) -> Sequence[str]:
+            w.store.ids_in_line = ids  # type: ignore[method-assign]
+            failed.set()
+            raise StoreUnavailable("away")
+
+        w.store.ids_in_line = no_ids  # type: ignore[method-assign]
+        w.poller.start()
+        await w.service.cancel(ADA, first.id)
+        await failed.wait()
+        assert (await create(w, BOB)).waits
+        await until(w, [second.id], State.RENDERING)
+
+
+@pytest.mark.gen_test(timeout=60)
 async def test_the_line_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many wait, no question reads them: a turn reads the one task whose it is."""
     async with some_works(tmp_path, Dialect(looks=None), places=1) as w:

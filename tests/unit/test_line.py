@@ -32,6 +32,22 @@ def test_a_single_task_does_not_wait_behind_500() -> None:
     assert [line.next() for _ in range(3)] == ["many", "one", "many"]
 
 
+@given(COUNTS, st.integers(0, 20))
+def test_a_turn_that_is_given_back_is_the_next(counts: dict[str, int], turns: int) -> None:
+    """As if it had not been given: the order and the places are the same."""
+    line, untouched = line_of(counts), line_of(counts)
+    for _ in range(turns):
+        line.next(), untouched.next()
+    user = line.next()
+    if user is not None:
+        line.give_back(user)
+    places = [
+        [each.position(user, older) for user in counts for older in (0, 1)] for each in (line, untouched)
+    ]
+    assert places[0] == places[1]
+    assert Counter(drained(line)) == Counter(drained(untouched))
+
+
 @given(COUNTS)
 def test_each_task_has_one_turn(counts: dict[str, int]) -> None:
     """And then nobody is left."""
