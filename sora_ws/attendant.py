@@ -17,7 +17,7 @@ from sora_ws import failpoint
 from sora_ws.claims import Claims
 from sora_ws.media import MediaStore
 from sora_ws.media.archive import Unplayable, archive
-from sora_ws.provider import Missing, NoContent, Unavailable, VideoProvider
+from sora_ws.provider import Missing, NoContent, ProviderError, Unavailable, VideoProvider
 from sora_ws.rhythm import BACKOFF_MAX_MS, Rhythm
 from sora_ws.store import TaskStore
 from sora_ws.submitting import SETTLE_MS, Submitter
@@ -157,7 +157,7 @@ class Attendant:
             after = task.observe(self._rhythm.supplement(seen, task, now), now)
             moved = after.state is not task.state
             looks = 0 if moved else task.watch.looks + 1
-            wait = self._rhythm.wait(after, now, seen.look_after_ms, looks=looks)
+            wait = self._rhythm.wait(after, now, seen, looks=looks)
             watch = task.watch.look_after(
                 wait,
                 now,
@@ -185,19 +185,23 @@ class Attendant:
                 details = f"The provider no longer knows the job: {error}"
                 return task.fail(Failure(FailureCode.PROVIDER_LOST_TASK, details, retryable=True), now)
             watch = replace(task.watch, missing=missing, missing_since=since)
-            return replace(task, watch=_put_off(watch, now, self._backoff(missing)))
+            return replace(task, watch=_put_off(watch, now, self._backoff(missing, _asked_ms(error))))
 
         return await self._writer.change_live(task, change)
 
-    async def _no_content(self, task: Task, error: Exception) -> Task:
+    async def _no_content(self, task: Task, error: ProviderError | Unplayable) -> Task:
         def change(task: Task, now: int) -> Task:
             since = now if task.watch.no_content_since is None else task.watch.no_content_since
             if now - since >= self._patience.archive_ms:
                 details = f"The provider calls the video finished, but does not hand it out: {error}"
                 return task.fail(Failure(FailureCode.GENERATION_FAILED, details, retryable=True), now)
             errors = task.watch.errors + 1
-            wait = self._rhythm.archive_retry(errors)
-            watch = task.watch.look_after(wait, now, errors=errors, no_content_since=since)
+            ours = self._rhythm.archive_retry(errors)
+            asked = task.watch.next_look_at - now  # by the look that saw it finished
+            if isinstance(error, ProviderError):
+                asked = max(asked, _asked_ms(error))
+            wait = max(ours, asked)
+            watch = task.watch.look_after(wait, now, errors=errors, no_content_since=since + wait - ours)
             return replace(task, watch=watch)
 
         log.info("task %s is finished and has no video yet: %s", task.id, error)
@@ -205,8 +209,8 @@ class Attendant:
 
     async def _postpone(self, task: Task, error: Unavailable) -> Task:
         """Not the task's fault: it waits."""
-        retry_after = int((error.retry_after_s or 0) * 1000)
-        return await self._wait_longer(task, self._rhythm.max_ms if error.is_configuration else retry_after)
+        least_ms = self._rhythm.max_ms if error.is_configuration else 0
+        return await self._wait_longer(task, max(least_ms, _asked_ms(error)))
 
     async def _wait_longer(self, task: Task, least_ms: int = 0) -> Task:
         def change(task: Task, now: int) -> Task:
@@ -238,8 +242,12 @@ class Attendant:
                 return
 
     def _stop_wait_s(self, tries: int, error: Unavailable) -> float:
-        asked_ms = int((error.retry_after_s or 0) * 1000)
-        return self._backoff(tries, min(asked_ms, BACKOFF_MAX_MS)) / 1000
+        return self._backoff(tries, min(_asked_ms(error), BACKOFF_MAX_MS)) / 1000
+
+
+def _asked_ms(error: ProviderError) -> int:
+    """How long the provider asks to be left alone; 0 where it doesn't."""
+    return int((error.retry_after_s or 0) * 1000)
 
 
 def _put_off(watch: Watch, now: int, wait: int) -> Watch:

@@ -20,6 +20,7 @@ BACKOFF_MAX_MS: Final = 120_000
 ARCHIVE_RETRY_MAX_MS: Final = 60_000
 # A look is spent where it saves this part of the longest wait; docs/rhythm.md has what others give.
 LOOK_PRICE: Final = 1 / 28
+SILENT: Final = Observation(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +32,22 @@ class Rhythm:
     experience: Experience = field(default_factory=Experience, compare=False)
     look_price: float = LOOK_PRICE
 
-    def wait(self, task: Task, now: int, asked_ms: int | None = None, *, looks: int = 0) -> int:
-        """How long after a look that worked the next one is due.
+    def wait(self, task: Task, now: int, seen: Observation = SILENT, *, looks: int = 0) -> int:
+        """How long after a look that worked, and showed `seen`, the next one is due.
 
-        `looks` is how many there were, with it, since the state last changed.
-        `asked_ms` is how long the provider asked to be left alone; it is kept between our two
-        bounds. After an hour without a change the wait is longer than `max_ms`.
+        `looks` is how many there were, with it, since the state last changed. The provider's advice is
+        kept between our two bounds, what it asks for beyond them. After an hour without a change the
+        wait is longer than `max_ms`.
         """
         if now - task.seq >= CALM_AFTER_MS:
-            return max(CALM_WAIT_MS, self.max_ms)
+            return max(CALM_WAIT_MS, self.max_ms, seen.retry_after_ms)
         wait = self._wait_by_experience(task, now, looks)
         told = _told_remaining(task, now)
         if told is not None:
             # Neither is trusted by more than a factor of two: many progresses tell no time.
             wait = min(max(wait, told // 2), max(told, wait // 2))
-        return max(self.min_ms, min(max(wait, asked_ms or 0), self.max_ms))
+        advised = min(max(wait, seen.look_after_ms or 0), self.max_ms)
+        return max(self.min_ms, advised, seen.retry_after_ms)
 
     def remaining_s(self, task: Task, now: int) -> int | None:
         """Whole seconds until the task may be done, None where nobody can say."""

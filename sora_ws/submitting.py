@@ -117,7 +117,7 @@ class Submitter:
             if task.job_id is not None:  # saved by a call that seemed to fail
                 return task
             after = task.accept(job_id, seen, now)
-            wait = 0 if after.state is State.ARCHIVING else self._rhythm.wait(after, now, seen.look_after_ms)
+            wait = 0 if after.state is State.ARCHIVING else self._rhythm.wait(after, now, seen)
             return replace(after, watch=Watch(now + wait, planned_at=now, looked_at=now))
 
         task = await self._writer.change_live(task, change)

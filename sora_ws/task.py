@@ -160,7 +160,8 @@ class Observation:
     `event` is None where the answer says nothing of the state. `progress` is 0–100, or None
     where the provider tells none; `estimated` marks a progress that is our own guess.
     `overdue`: well beyond the usual time. `urls`: where the video may be had besides the
-    provider's content call. `look_after_ms`: how long the provider asks to be left alone.
+    provider's content call. `look_after_ms`: how long the provider advises not to look at the job;
+    `retry_after_ms`: how long it asks not to, 0 where it doesn't.
     """
 
     event: Event | None
@@ -170,6 +171,7 @@ class Observation:
     estimated: bool = False
     overdue: bool = False
     look_after_ms: int | None = None
+    retry_after_ms: int = 0
 
     def __post_init__(self) -> None:
         if self.event is Event.ARCHIVED:

@@ -46,15 +46,21 @@ class Listing:
 
 
 class ProviderError(Exception):
-    """What went wrong with a call; its text is for the log and for `details`, free of keys."""
+    """What went wrong with a call; its text is for the log and for `details`, free of keys.
+
+    `retry_after_s` is how long the provider asks to be left alone, None where it does not say.
+    """
+
+    def __init__(self, detail: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
 
 
 class Unavailable(ProviderError):
     """Not the task's fault, and nothing has happened there: try again later.
 
-    `retry_after_s` is how long the provider asks to be left alone, None where it does not say.
-    `holds_all` is true where that holds for every task: a 429, or a server in trouble that asks
-    for time. `is_configuration` is true where an operator has to act first (401, 403).
+    `holds_all` is true where a wish to be left alone holds for every task: a 429, or a server in
+    trouble that asks for time. `is_configuration` is true where an operator has to act first (401, 403).
     """
 
     def __init__(
@@ -65,8 +71,7 @@ class Unavailable(ProviderError):
         holds_all: bool = False,
         is_configuration: bool = False,
     ) -> None:
-        super().__init__(detail)
-        self.retry_after_s = retry_after_s
+        super().__init__(detail, retry_after_s=retry_after_s)
         self.holds_all = holds_all
         self.is_configuration = is_configuration
 
@@ -80,15 +85,7 @@ class Refused(ProviderError):
 
 
 class OutcomeUnknown(ProviderError):
-    """A create left, and nobody can tell whether a job came of it.
-
-    `retry_after_s` is how long the provider asks to be left alone, for every task; None where it
-    does not say.
-    """
-
-    def __init__(self, detail: str, *, retry_after_s: float | None = None) -> None:
-        super().__init__(detail)
-        self.retry_after_s = retry_after_s
+    """A create left, and nobody can tell whether a job came of it. A wish to be left alone holds for all."""
 
 
 class Missing(ProviderError):

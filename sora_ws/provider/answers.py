@@ -16,6 +16,8 @@ JOB_IDS: Final = ("id", "task_id", "request_id", "video_id")
 JOB_MARKS: Final = (*JOB_IDS, "object", "progress", "created_at")
 SENTENCE_MAX: Final = 10_000
 WAIT_MAX_S: Final = 86_400.0  # whoever asks for more than a day made a mistake
+RETRY_AFTER: Final = ("retry-after", "llm_provider-retry-after")
+RETRY_AFTER_MS: Final = ("retry-after-ms", "llm_provider-retry-after-ms")
 POLL_ADVICE: Final = ("openai-poll-after-ms", "llm_provider-openai-poll-after-ms")
 
 JsonObject = dict[str, object]
@@ -184,12 +186,9 @@ def _place(loc: object) -> str:
 
 def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
     """How long to wait, in s: the largest of what the headers ask for. `now` in s since the epoch."""
-    waits = [
-        *(_seconds_or_date(headers.get(name), now) for name in ("retry-after", "llm_provider-retry-after")),
-        _scaled(headers.get("retry-after-ms"), 0.001),
-        _scaled(headers.get("llm_provider-retry-after-ms"), 0.001),
-    ]
-    return _largest(waits)
+    waits = (_seconds_or_date(headers[name], now) for name in RETRY_AFTER if name in headers)
+    waits_ms = (_scaled(headers[name], 0.001) for name in RETRY_AFTER_MS if name in headers)
+    return _largest((*waits, *waits_ms))
 
 
 def look_after_ms(headers: Mapping[str, str]) -> int | None:
@@ -202,9 +201,7 @@ def _largest(waits: Iterable[float | None]) -> float | None:
     return max((min(wait, WAIT_MAX_S) for wait in waits if wait is not None), default=None)
 
 
-def _seconds_or_date(text: str | None, now: float) -> float | None:
-    if text is None:
-        return None
+def _seconds_or_date(text: str, now: float) -> float | None:
     # One header of a gateway and one of what stands behind it come as a list.
     seconds = _largest(_scaled(part, 1) for part in text.split(","))
     if seconds is not None:
@@ -230,9 +227,9 @@ def _date(text: str) -> float | None:
     return date.timestamp()
 
 
-def _scaled(text: str | None, factor: float) -> float | None:
+def _scaled(text: str, factor: float) -> float | None:
     try:
-        number = float(text or "") * factor
+        number = float(text) * factor
     except ValueError:
         return None
     return number if math.isfinite(number) and number >= 0 else None

@@ -53,6 +53,7 @@ WORDS: Final[Mapping[str, Event]] = MappingProxyType(
 )
 LOST_WORDS: Final = frozenset({"expired", "deleted", "not_found"})
 NO_LIST: Final = frozenset({400, 404, 405, 410, 422, 501})
+NOT_OF_ONE_JOB: Final = frozenset({401, 402, 403, 408, 425})
 NOT_THERE: Final = ("task_not_exist", "not_exist", "not exist", "not_found", "not found")
 UNKNOWN_WORDS_MAX: Final = 100
 TIME_IN_MS: Final = 100_000_000_000  # as seconds, that would be in the year 5138
@@ -101,17 +102,17 @@ class AnswerReader:
                 "a create was answered without an id: %s", fields, extra={"action": "create_without_id"}
             )
             raise Refused(self._without_id(body))
-        return Job(job_id, self._observation(body, answer))
+        return Job(job_id, self._observation(body, answer, now))
 
     def seen(self, answer: Answer, now: float) -> Observation:
         """What a look showed. `now` in s since the epoch. Raises Unavailable or Missing."""
         body = object_of(answer.body)
         job = body if answer.is_success else job_within(body)
         if job is not None:
-            return self._observation(job, answer)
+            return self._observation(job, answer, now)
         reason = reason_of(body)
         if answer.status in (404, 410) or (answer.status == 400 and _is_not_there(reason)):
-            raise Missing(self.said(answer, reason))
+            raise Missing(self.said(answer, reason), retry_after_s=retry_after_s(answer.headers, now))
         raise self.unavailable(answer, now)
 
     def listed(self, answer: Answer, now: float) -> tuple[list[ListedJob], ListPage]:
@@ -123,14 +124,14 @@ class AnswerReader:
         page = list_page(answer.body)
         if page is None:
             raise NoList(f"HTTP {answer.status} without a list")
-        found = (self._listed_job(job, answer) for job in page.jobs)
+        found = (self._listed_job(job, answer, now) for job in page.jobs)
         return [job for job in found if job is not None], page
 
     def unavailable(self, answer: Answer, now: float) -> Unavailable:
         """The error for an answer that tells nothing of the job. `now` in s since the epoch."""
         reason = reason_of(object_of(answer.body))
         wait_s = retry_after_s(answer.headers, now)
-        asks_for_time = wait_s is not None and (answer.status >= 500 or answer.status in (408, 425))
+        asks_for_time = wait_s is not None and (answer.status >= 500 or answer.status in NOT_OF_ONE_JOB)
         return Unavailable(
             self.said(answer, reason),
             retry_after_s=wait_s,
@@ -178,15 +179,15 @@ class AnswerReader:
         failure = failures.of_refusal(200, reason, self._key)
         return replace(failure, details=f"answer without id: {said}" if said else "answer without id")
 
-    def _listed_job(self, job: JsonObject, answer: Answer) -> ListedJob | None:
+    def _listed_job(self, job: JsonObject, answer: Answer, now: float) -> ListedJob | None:
         job_id = _job_id(job)
         if job_id is None:
             return None
         texts = {name: _word(job.get(name)) for name in ("prompt", "model", "seconds", "size")}
-        made = Job(job_id, self._observation(job, answer))
+        made = Job(job_id, self._observation(job, answer, now))
         return ListedJob(made, created_at=_time_ms(job.get("created_at")), **texts)
 
-    def _observation(self, job: JsonObject, answer: Answer) -> Observation:
+    def _observation(self, job: JsonObject, answer: Answer, now: float) -> Observation:
         event, failure = self._outcome(job)
         return Observation(
             event=event,
@@ -194,6 +195,7 @@ class AnswerReader:
             failure=failure,
             urls=tuple(urls_of(job, self._base_url)),
             look_after_ms=look_after_ms(answer.headers),
+            retry_after_ms=round(1000 * (retry_after_s(answer.headers, now) or 0)),
         )
 
     def _outcome(self, job: JsonObject) -> tuple[Event | None, Failure | None]:

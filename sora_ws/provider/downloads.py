@@ -103,7 +103,7 @@ class Downloader:
         unavailable = self._reader.unavailable(whole, time.time())
         if is_ours and (answer.status in NOT_NOW or unavailable.holds_all):
             raise unavailable
-        raise NoContent(f"no video: {self._reader.said(whole)}")
+        raise NoContent(f"no video: {self._reader.said(whole)}", retry_after_s=unavailable.retry_after_s)
 
 
 def is_video(head: bytes) -> bool:

@@ -168,6 +168,8 @@ class Answering(RequestHandler):
 
     def job(self, job_id: str) -> Job | None:
         """The job; None where there is none, which is answered already."""
+        for name, value in self.dialect.advice.items():
+            self.set_header(name, value)
         job = self.jobs.all.get(job_id)
         if job is None:
             self.refuse(404, f"Video with id '{job_id}' not found.", "not_found")
@@ -248,8 +250,6 @@ class Video(Answering):
         if job is None or self._is_held_back(job):
             return
         job.looks += 1
-        for name, value in self.dialect.advice.items():
-            self.set_header(name, value)
         body = json.dumps(self.jobs.shown(job))
         if self.dialect.drips == "looks":
             await self.drip(body.encode())
@@ -316,6 +316,9 @@ class Content(Answering):
                 self.refuse(500, "litellm.APIConnectionError: No response data in completed operation")
             case "asks for time":
                 self.ask_for_time()
+            case "not yet":
+                self.set_header("Retry-After", "60")
+                self.refuse(409, NOT_READY)
             case "late" if job.contents == 1:
                 self.refuse(404, "The file is not there yet")
             case "as json":

@@ -23,12 +23,12 @@ class Dialect:
     )
     failure: Literal["job", "string", "http 500", "within a message"] = "job"
     content: Literal[
-        "video", "none", "late", "as json", "redirect", "url", "reset", "endless", "asks for time"
+        "video", "none", "late", "as json", "redirect", "url", "reset", "endless", "asks for time", "not yet"
     ] = "video"
     loses_every_other_look: bool = False
     trouble: tuple[int, str] | None = None  # the status and body that every call gets
     limit: dict[str, str] | None = None  # the headers of the 429 that every look gets
-    advice: dict[str, str] = field(default_factory=dict)  # headers of a look
+    advice: dict[str, str] = field(default_factory=dict)  # headers of all that is said of a job
     drips: Literal["nothing", "looks", "content"] = "nothing"
     deletes: bool = True
     lists: Literal["jobs", "no prompts", "no route", "error"] = "jobs"

@@ -11,7 +11,16 @@ from email.utils import formatdate
 import pytest
 from tornado.httputil import HTTPHeaders
 
-from sora_ws.provider import Job, ListedJob, NoList, OutcomeUnknown, ProviderError, Refused, Unavailable
+from sora_ws.provider import (
+    Job,
+    ListedJob,
+    Missing,
+    NoList,
+    OutcomeUnknown,
+    ProviderError,
+    Refused,
+    Unavailable,
+)
 from sora_ws.provider.answers import Answer, retry_after_s
 from sora_ws.provider.dialects import WORDS, AnswerReader, progress_of
 from sora_ws.provider.failures import BLOCKED_CODES
@@ -210,6 +219,16 @@ def test_when_to_look_again(headers: dict[str, str], wait: int | None) -> None:
     assert reader().seen(answer(200, job(status="queued"), headers), NOW).look_after_ms == wait
 
 
+@pytest.mark.parametrize("status", [200, 500])
+def test_a_job_that_asks_for_time(status: int) -> None:
+    """With whatever answer the job comes, and when it is not known there."""
+    headers = {"Retry-After": "60"}
+    assert reader().seen(answer(status, job(status="queued"), headers), NOW).retry_after_ms == 60_000
+    with pytest.raises(Missing) as caught:
+        reader().seen(answer(404, b"", headers), NOW)
+    assert caught.value.retry_after_s == 60
+
+
 REJECTED, BLOCKED = FailureCode.PROVIDER_REJECTED, FailureCode.MODERATION_BLOCKED
 
 CREATES: list[tuple[str, int, object, str, Observation]] = [
@@ -309,7 +328,8 @@ def test_a_create_that_waits_for_the_operator(status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "holds_all"), [(503, True), (500, True), (408, True), (409, False), (200, False)]
+    ("status", "holds_all"),
+    [(503, True), (500, True), (408, True), (403, True), (409, False), (200, False)],
 )
 def test_who_is_held_back_by_retry_after(status: int, holds_all: bool) -> None:
     """A server in trouble asks it of everybody; a busy job only for itself."""

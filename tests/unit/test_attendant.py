@@ -171,6 +171,39 @@ async def test_a_wish_for_time_is_no_missing_video(tmp_path: Path) -> None:
         assert (task.watch.errors, task.watch.no_content_since) == (1, None)
 
 
+def wait_of(task: Task) -> int:
+    """From the last look to the next, in ms."""
+    return task.watch.next_look_at - task.watch.planned_at
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_retry_after_is_kept_whatever_it_comes_with(tmp_path: Path) -> None:
+    """A job that runs, one that is not known there, and one that is finished and has no video yet."""
+    async with some_works(tmp_path, Dialect(looks=None, advice={"Retry-After": "60"})) as w:
+        running = await w.step(await w.accepted())
+        jobs, w.provider.jobs.all = w.provider.jobs.all, {}
+        unknown = await w.step(running)
+        w.provider.jobs.all, w.provider.jobs.dialect.looks = jobs, 0
+        w.provider.jobs.dialect.content = "as json"
+        finished = await w.step(unknown)
+        assert (running.state, unknown.watch.missing, finished.watch.errors) == (State.RENDERING, 1, 1)
+        assert min(map(wait_of, (running, unknown, finished))) >= 60_000
+        assert w.limited.limiter.trusts
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_video_that_is_not_there_yet(tmp_path: Path) -> None:
+    """Who says when it will be is asked then, and waiting for that is not counted as in vain."""
+    patience = Patience(archive_ms=GRACE_MS)
+    async with some_works(tmp_path, Dialect(looks=0, content="not yet"), patience=patience) as w:
+        task = await w.accepted()
+        for _ in range(3):
+            task = await w.step(task)
+            assert 60_000 <= wait_of(task) < 61_000
+        w.provider.jobs.dialect.content = "video"
+        assert (await w.step(task)).state is State.COMPLETED
+
+
 @pytest.mark.gen_test(timeout=30)
 async def test_a_video_that_nobody_wants_any_more(tmp_path: Path) -> None:
     """Its task was cancelled while it was fetched: nothing of it stays."""

@@ -39,9 +39,10 @@ def queued(looks: int) -> Task:
 def test_a_healthy_task_is_looked_at_between_the_two_settings(
     progress: int | None, after_ms: int, later_ms: int, looks: int, asked: int | None
 ) -> None:
-    """Whatever is known and whatever the provider asks for."""
+    """Whatever is known and whatever the provider advises."""
     task = rendering(progress, after_ms=after_ms, looks=looks)
-    assert 2_000 <= RHYTHM.wait(task, task.seq + later_ms, asked) <= 30_000
+    seen = Observation(None, look_after_ms=asked)
+    assert 2_000 <= RHYTHM.wait(task, task.seq + later_ms, seen) <= 30_000
 
 
 def test_while_nothing_is_known_the_wait_grows_by_half() -> None:
@@ -59,9 +60,23 @@ def test_the_nearer_the_end_the_shorter_the_wait() -> None:
 
 def test_the_providers_wish_is_a_lower_bound() -> None:
     """`openai-poll-after-ms`, within our own two."""
-    assert RHYTHM.wait(queued(0), NOW, asked_ms=7_000) == 7_000
-    assert RHYTHM.wait(queued(0), NOW, asked_ms=100_000) == 30_000
-    assert RHYTHM.wait(queued(3), NOW, asked_ms=100, looks=3) == 6_750
+    assert RHYTHM.wait(queued(0), NOW, Observation(None, look_after_ms=7_000)) == 7_000
+    assert RHYTHM.wait(queued(0), NOW, Observation(None, look_after_ms=100_000)) == 30_000
+    assert RHYTHM.wait(queued(3), NOW, Observation(None, look_after_ms=100), looks=3) == 6_750
+
+
+@given(
+    later_ms=st.integers(0, 2 * CALM_AFTER_MS),
+    advised=st.none() | st.integers(0, 10**9),
+    asked=st.integers(0, 10**8),
+)
+def test_retry_after_is_kept_beyond_our_own_two(later_ms: int, advised: int | None, asked: int) -> None:
+    """Whatever answer it comes with, and else it changes nothing."""
+    task = rendering(50)
+    seen = Observation(None, look_after_ms=advised, retry_after_ms=asked)
+    without = Observation(None, look_after_ms=advised)
+    wait = RHYTHM.wait(task, task.seq + later_ms, seen)
+    assert wait == max(asked, RHYTHM.wait(task, task.seq + later_ms, without))
 
 
 def test_after_an_hour_without_change_it_is_calm() -> None:
