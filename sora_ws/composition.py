@@ -20,6 +20,7 @@ from sora_ws.admission import Admission
 from sora_ws.attendant import PATIENCE, Attendant, Patience
 from sora_ws.auth import Accounts, Tokens, jwt_key
 from sora_ws.backing import callback_secrets, links_key, make_provider, relay_prefix
+from sora_ws.bus.redis import RedisBus
 from sora_ws.clock import Clock
 from sora_ws.cluster import Cluster
 from sora_ws.delivery import Sender
@@ -63,7 +64,6 @@ from sora_ws.push.hub import Hub
 from sora_ws.push.lines import Lines
 from sora_ws.push.messages import ClusterStats, Presenter, Stats
 from sora_ws.push.reads import StateReads
-from sora_ws.push.redis import RedisBus
 from sora_ws.push.relay import Relay
 from sora_ws.push.selfcheck import bare_sockets
 from sora_ws.push.sse import EventStreams

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import SplitResult, urlsplit
 
-from sora_ws.redis_url import RedisUrl
+from sora_ws.bus.redis_url import RedisUrl
 
 Network = IPv4Network | IPv6Network
 Language = Literal["zh", "en"]

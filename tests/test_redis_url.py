@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sora_ws.redis_url import Address, RedisUrl
+from sora_ws.bus.redis_url import Address, RedisUrl
 from sora_ws.settings import Settings, WrongSetting
 
 SHARED = {

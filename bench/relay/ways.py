@@ -14,8 +14,8 @@ from typing import Final
 
 import msgspec
 
+from sora_ws.bus import Bus
 from sora_ws.push.hub import Hub, task_topic, topics_of, user_topic
-from sora_ws.push.relay import Bus
 from sora_ws.task import Task
 
 SHARDS: Final = 16

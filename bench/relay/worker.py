@@ -11,11 +11,11 @@ from dataclasses import replace
 from typing import Any, Final
 
 from bench.relay.ways import WAYS, topics_to_want
+from sora_ws.bus.redis import RedisBus
+from sora_ws.bus.redis_url import RedisUrl
 from sora_ws.media.links import Links
 from sora_ws.push.hub import Hub
 from sora_ws.push.messages import Presenter
-from sora_ws.push.redis import RedisBus
-from sora_ws.redis_url import RedisUrl
 from sora_ws.rhythm import Rhythm
 from sora_ws.task import Order, Task
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import NoReturn
 
 from sora_ws import backing, logs, run
+from sora_ws.bus import redis_nodes
+from sora_ws.bus.redis_url import RedisUrl
+from sora_ws.bus.resp import RedisRefused
 from sora_ws.cli.database import become_user_of, place_of, settings_for
 from sora_ws.cli.output import CommandFailed, complain, one_line, print_json
 from sora_ws.provider import ProviderError
 from sora_ws.provider.simulator import Simulator
-from sora_ws.push import redis_nodes
-from sora_ws.push.resp import RedisRefused
-from sora_ws.redis_url import RedisUrl
 from sora_ws.settings import Settings, WrongSetting
 from sora_ws.store import StoreError
 

@@ -123,7 +123,7 @@ async def test_a_dead_redis_costs_no_push_at_home(
     """At home all goes on; the others hear from the database, some seconds later, and then as before."""
     server = start_redis()
     async with pair(server.url, NEVER) as (a, b):
-        away, back = logged("sora_ws.push.redis", "is away"), logged("sora_ws.push.redis", "is back")
+        away, back = logged("sora_ws.bus.redis", "is away"), logged("sora_ws.bus.redis", "is back")
         page = await b.line("ada")
         await subscribed(page, "user")
         server.kill()
@@ -150,7 +150,7 @@ async def test_who_comes_back_for_events_while_redis_is_dead(
     """With Last-Event-ID the store is read twice; what the other saves behind that is heard all the same."""
     server = start_redis()
     async with pair(server.url, NEVER) as (a, b):
-        away = logged("sora_ws.push.redis", "is away")
+        away = logged("sora_ws.bus.redis", "is away")
         server.kill()
         await asyncio.wait_for(away.wait(), GUARD_S)
         video_id = await a.create()

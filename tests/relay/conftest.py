@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from sora_ws.push.redis_nodes import slot_of
+from sora_ws.bus.redis_nodes import slot_of
 from tests.redisd import Cluster, Redisd, Watched, redis, running, start_redis
 
 __all__ = ["redis", "start_redis"]

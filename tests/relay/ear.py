@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 
-from sora_ws.push.redis import RedisBus
-from sora_ws.redis_url import RedisUrl
+from sora_ws.bus.redis import RedisBus
+from sora_ws.bus.redis_url import RedisUrl
 
 GUARD_S = 20.0
 

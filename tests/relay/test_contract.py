@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from sora_ws.push.redis import AT_ONCE, OWED_MAX
+from sora_ws.bus.redis import AT_ONCE, OWED_MAX
 from tests.redisd import Redisd
 from tests.relay.conftest import Carrier
 from tests.relay.ear import a_bus

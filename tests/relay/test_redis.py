@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sora_ws.push.redis_nodes import slot_of
+from sora_ws.bus.redis_nodes import slot_of
 from tests.certificates import certify
 from tests.e2e.world import logged
 from tests.ports import free_port
@@ -153,7 +153,7 @@ async def test_what_it_refuses_is_told_once_and_tried_again(
     """A user without the rights stays connected; when they come, channels are joined."""
     server = start_redis()
     server.ask("ACL", "SETUSER", "sora", "on", ">pass", "+hello", "+ping", "+subscribe", "+publish", "&none")
-    refused = logged("sora_ws.push.redis", "refuses")
+    refused = logged("sora_ws.bus.redis", "refuses")
     with caplog.at_level(logging.INFO):
         async with a_bus(f"redis://sora:pass@{server.address}") as (bus, ear):
             assert bus.is_up

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
+from sora_ws.bus.redis import RedisBus
+from sora_ws.bus.redis_url import RedisUrl
 from sora_ws.push import relay as relay_module
 from sora_ws.push import roll_call
 from sora_ws.push.hub import Hub, task_topic, team_topic, topics_of, user_topic
 from sora_ws.push.reads import StateReads
-from sora_ws.push.redis import RedisBus
 from sora_ws.push.relay import Relay
-from sora_ws.redis_url import RedisUrl
 from sora_ws.store.sqlite import SqliteStore
 from sora_ws.task import Event, Observation, Order, Task
 from tests.history.proxy import SlowProxy

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol, Self, cast
 
 import hiredis
 
-from sora_ws.redis_url import Address
+from sora_ws.bus.redis_url import Address
 
 MESSAGES: Final = frozenset({b"message", b"smessage"})
 CONFIRMATIONS: Final = frozenset({b"subscribe", b"ssubscribe", b"unsubscribe", b"sunsubscribe"})

@@ -8,8 +8,8 @@ from binascii import crc_hqx
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
-from sora_ws.push.resp import RedisRefused, RespLine, Subscribing
-from sora_ws.redis_url import Address, RedisUrl
+from sora_ws.bus.redis_url import Address, RedisUrl
+from sora_ws.bus.resp import RedisRefused, RespLine, Subscribing
 
 SLOTS: Final = 16_384
 OPEN_S: Final = 2.0  # for a line and its first answers

@@ -1,4 +1,4 @@
-"""The way to the other instances by Redis pub/sub: one server, one behind Sentinels, or a Cluster.
+"""`Bus` over Redis pub/sub: one server, one behind Sentinels, or a Cluster.
 
 To this file they are the same: nodes, each with its hash slots, and a channel belongs to the node of
 its slot. One server is a node with all of them. A Cluster has sharded pub/sub, whose messages stay on
@@ -14,10 +14,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from sora_ws.push.redis_nodes import OPEN_S, SLOTS, Span, find_nodes, greet, slot_of, tls_of
-from sora_ws.push.relay import BusEar
-from sora_ws.push.resp import RedisRefused, RespLine, Subscribing
-from sora_ws.redis_url import Address, RedisUrl
+from sora_ws.bus import BusEar
+from sora_ws.bus.redis_nodes import OPEN_S, SLOTS, Span, find_nodes, greet, slot_of, tls_of
+from sora_ws.bus.redis_url import Address, RedisUrl
+from sora_ws.bus.resp import RedisRefused, RespLine, Subscribing
 
 log = logging.getLogger(__name__)
 
@@ -230,7 +230,7 @@ class _Node:
 
 
 class RedisBus:
-    """`relay.Bus` over the Redis that the URL names."""
+    """`Bus` over the Redis that the URL names."""
 
     def __init__(self, url: RedisUrl) -> None:
         self.url = url
