@@ -91,13 +91,11 @@ class Claims:
 
     async def _renew(self) -> None:
         began = self._steady()
-        try:
-            await self._store.lead(AT_WORK + self._name, self._lease_ms)
+        with suppress(StoreError):  # the poller says that the store is away
             if in_hand := self._in_hand():
                 await self._store.renew([*in_hand])
-        except StoreError:  # the poller says that the store is away
-            return
-        self._sure_until = began + MARGIN * self._lease_s
+            self._sure_until = began + MARGIN * self._lease_s
+            await self._store.lead(AT_WORK + self._name, self._lease_ms)
 
 
 class Role:
