@@ -11,6 +11,7 @@
  *
  *   count CHANGES SECONDS   Count pushes until every line has had CHANGES of them or the seconds are
  *                           over; one line of JSON says that it begins, one what came.
+ *   arrivals                One line of JSON with the microsecond of the last push on each line.
  *   read SECONDS            Read again where nothing was read, until all lines have ended or the
  *                           seconds are over; one line of JSON says how they ended.
  *
@@ -43,6 +44,7 @@ struct line {
     long texts;
     int close_code;   /* of the server's close frame; 0 where none came */
     int64_t *last_seq; /* by task */
+    int64_t pushed_at;
     z_stream *context; /* where the server keeps one over its messages */
     size_t rest_len;
     char *rest; /* the beginning of a frame whose end has not come */
@@ -195,7 +197,7 @@ static void on_push(struct line *line, const char *text, size_t size, size_t wir
     if (seq <= line->last_seq[task]) out_of_order++;
     line->last_seq[task] = seq;
     if (!received++) first_at = now;
-    last_at = now;
+    last_at = line->pushed_at = now;
     bytes += wire_size;
     struct change *change = change_of(task, seq);
     change->arrivals++;
@@ -344,6 +346,13 @@ static void start_count(long count, double seconds) {
     fflush(stdout);
 }
 
+static void tell_arrivals(void) {
+    printf("{\"arrivals_us\":[");
+    for (long i = 0; i < connections; i++) printf("%s%" PRId64, i ? "," : "", lines[i].pushed_at);
+    printf("]}\n");
+    fflush(stdout);
+}
+
 static void read_again(double seconds) {
     for (struct line *line = lines; line < lines + connections; line++) {
         struct epoll_event event = {.events = EPOLLIN, .data.ptr = line};
@@ -378,6 +387,7 @@ static void on_command(void) {
     double seconds;
     if (sscanf(request, "count %ld %lf", &count, &seconds) == 2) start_count(count, seconds);
     else if (sscanf(request, "read %lf", &seconds) == 1) read_again(seconds);
+    else if (!strcmp(request, "arrivals\n")) tell_arrivals();
     else fail("an unknown command");
 }
 

@@ -88,6 +88,10 @@ class Process:
         return line
 
     @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    @property
     def rss_bytes(self) -> int:
         pages = int(Path(f"/proc/{self._child.pid}/statm").read_text(encoding="ascii").split()[1])
         return pages * resource.getpagesize()
@@ -172,6 +176,18 @@ class Readers(Process):
         if missing or not whole or told["out_of_order"] or told["lost_lines"]:
             raise Broken(f"{self.count} readers: {missing} messages are missing: {told}")
         return found
+
+    def arrivals_us(self) -> list[int]:
+        """When each line had its last push, CLOCK_MONOTONIC."""
+        self.tell("arrivals")
+        times: list[int] = self.answer("arrivals_us")["arrivals_us"]
+        return times
+
+    def heard_nothing(self) -> None:
+        """What was expected has not come, and nobody was lost. Raises Broken."""
+        told = self.answer("received")
+        if told["received"] or told["lost_lines"]:
+            raise Broken(f"nothing was to come to {self.count} readers: {told}")
 
 
 @dataclass(frozen=True)
@@ -330,14 +346,20 @@ def _our_cpu_s() -> float:
 @contextmanager
 def bench(readers_max: int) -> Iterator[Bench]:
     """A bench whose processes and files are gone afterwards."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    raise_open_files()
     with TemporaryDirectory() as folder:
         made = Bench(Path(folder), readers_max)
         try:
             yield made
         finally:
             made.end_all()
+
+
+def raise_open_files() -> int:
+    """How many files each process may open from now on: as many as this user may raise it to."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
 
 
 def token(user: str) -> str:

@@ -1,7 +1,8 @@
 """A videos API whose jobs all move on at once, when it is told to: `python -m bench.contenders.provider`.
 
 It prints {"port": …}. A look at a job is answered when the job has news since the last look at it, so
-that whoever asks again and again hears of a change at once. The line `step` moves every job on by one per
+that whoever asks again and again hears of a change at once; without news it is answered before a client
+would give it up. The line `step` moves every job on by one per
 cent, and is answered by {"stepped_us": …}, when that was, CLOCK_MONOTONIC; the line `waiting` by how
 many looks wait for news.
 """
@@ -17,6 +18,7 @@ from typing import Final
 from bench.contenders.commands import say
 
 HEAD_END: Final = b"\r\n\r\n"
+PATIENCE_S: Final = 20.0
 ANSWER: Final = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{}"
 
 
@@ -37,16 +39,22 @@ class Jobs:
         caller.answer(self._view(len(self._shown) - 1))
 
     def look(self, caller: Caller, number: int) -> None:
-        """Answered now if there is news, else with the next step."""
+        """Answered now if there is news, else with the next step, or when the patience is over."""
         if self._shown[number] < self.progress:
             self._show(caller, number)
-        else:
-            self._waiting.append((caller, number))
+            return
+        self._waiting.append((caller, number))
+        asyncio.get_running_loop().call_later(PATIENCE_S, self._no_news, caller, number, self.progress)
 
     def step(self) -> None:
         self.progress += 1
         waiting, self._waiting = self._waiting, []
         for caller, number in waiting:
+            self._show(caller, number)
+
+    def _no_news(self, caller: Caller, number: int, progress: int) -> None:
+        if progress == self.progress:
+            self._waiting.remove((caller, number))
             self._show(caller, number)
 
     def _show(self, caller: Caller, number: int) -> None:

@@ -6,10 +6,12 @@ It needs the mongod of the tests, Debian's redis-server and nginx, and a C compi
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 
-from bench.instances.rows import GOALS, ROWS, SHORT, Scale
+from bench.instances.rows import GOALS, ROWS
+from bench.instances.scale import SHORT, Scale
 from bench.processes import Broken, Others
 from bench.results import Measured, json_lines, machine, table
 from bench.tools import Missing
@@ -19,11 +21,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bench.instances", description=__doc__)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join(ROWS))
     parser.add_argument("--short", action="store_true", help="a look whether all of it works")
+    parser.add_argument("--browsers", type=int, metavar="N", help=f"in the row held; {Scale().held}")
+    parser.add_argument("--instances", type=int, metavar="N", help="in that row; as few as have room")
+    parser.add_argument("--window", type=int, metavar="N", help="browsers an instance has on their way there")
     arguments = parser.parse_args()
     unknown = [row for row in arguments.rows if row not in ROWS]
     if unknown:
         parser.error(f"there is no row {unknown[0]}; there are {', '.join(ROWS)}")
-    return run(arguments.rows or list(ROWS), SHORT if arguments.short else Scale())
+    scale = SHORT if arguments.short else Scale()
+    held = {"held": arguments.browsers, "held_by": arguments.instances, "held_window": arguments.window}
+    scale = dataclasses.replace(scale, **{name: value for name, value in held.items() if value is not None})
+    return run(arguments.rows or list(ROWS), scale)
 
 
 def run(rows: list[str], scale: Scale) -> int:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Any, Final
 
 from bench import tools
 from bench.message import TEAM
@@ -34,6 +34,7 @@ GUARD_S: Final = 90.0
 POLL_S: Final = 0.005
 DATABASE: Final = "bench"
 OWNER: Final = "who-asks"
+CONNECTIONS_MAX: Final = 20_000
 CALLS: Final = ("find", "insert", "update", "delete", "aggregate", "findAndModify", "getMore")
 
 NGINX: Final = """
@@ -65,6 +66,11 @@ class Instance(Process):
         made: dict[str, str] = json.loads(call(self.port, "POST", "/api/videos", order))
         return made["videoId"]
 
+    def stats(self) -> dict[str, Any]:
+        """As docs/protocol.md has them, of this instance and of all."""
+        told: dict[str, Any] = json.loads(call(self.port, "GET", "/api/stats"))
+        return told
+
 
 @dataclass
 class Machines:
@@ -90,17 +96,37 @@ class Machines:
         for instance in added:
             until(lambda port=instance.port: is_ready(port))  # type: ignore[misc]
 
-    def read(self, port: int, count: int, subscribe: str, tasks: int = 1, window: int = CALM) -> Readers:
+    def tokens(self, who: str, count: int) -> Path:
+        """A file of them, each of somebody else."""
+        file = self.folder / f"tokens-{who}-{count}"
+        if not file.exists():
+            file.write_text("\n".join(token(f"{who}-{number}") for number in range(count)))
+        return file
+
+    def read(
+        self,
+        port: int,
+        count: int,
+        subscribe: str,
+        tasks: int = 1,
+        *,
+        window: int = CALM,
+        tokens: Path | None = None,
+    ) -> Readers:
         """Start to connect so many browsers, who subscribe to so many tasks by this message."""
-        tokens = self.folder / "tokens"
-        if not tokens.exists():
-            tokens.write_text("\n".join(token(f"reader-{number}") for number in range(4_000)))
+        tokens = tokens or self.tokens("reader", count)
         arguments = [port, count, window, 2 + tasks, tokens, subscribe, 0]
         program = tools.compiled(tools.BENCH / "load.c")
         readers = Readers([str(program), *map(str, arguments)], cores(), count=count)
         self.stack.callback(readers.stop)
         self.readers.append(readers)
         return readers
+
+    def leave(self) -> None:
+        """All browsers are gone, as in a crash of theirs."""
+        for readers in self.readers:
+            readers.stop()
+        self.readers.clear()
 
     def nginx(self) -> int:
         """The port of an Nginx in front of all instances, by conf/nginx-cluster.conf. Raises Missing."""
@@ -153,6 +179,16 @@ class Machines:
             "mongod": cpu_s(self.mongod.pid),
         } | nginx
 
+    def pids(self) -> dict[str, list[int]]:
+        """Of all processes but Nginx's, by what they are."""
+        return {
+            "instances": [each.pid for each in self.instances],
+            "readers": [each.pid for each in self.readers],
+            "provider": [self.provider.pid],
+            "Redis": [self.redis.pid],
+            "mongod": [self.mongod.pid],
+        }
+
     def _launch(self) -> Instance:
         port = free_port()
         own = {"PORT": str(port), "STATE_DIR": str(self.folder / str(port))}
@@ -179,8 +215,8 @@ def machines(provider: Sequence[str], settings: Mapping[str, str]) -> Iterator[M
             "MEDIA_STORE": "gridfs",
             "JWT_SECRET": SECRET,
             "SORA_API_BASE_URL": f"http://127.0.0.1:{backend.answer('port')['port']}/v1",
-            "MAX_CONNECTIONS": "20000",
-            "MAX_CONNECTIONS_PER_ADDRESS": "20000",
+            "MAX_CONNECTIONS": str(CONNECTIONS_MAX),
+            "MAX_CONNECTIONS_PER_ADDRESS": str(CONNECTIONS_MAX),
             "LANG": "C.UTF-8",
             "LOG_LEVEL": "error",
         }

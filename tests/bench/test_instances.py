@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.instances.rows import LOCAL, OTHER, ROWS, SHORT
+from bench.instances.rows import LOCAL, OTHER, ROWS
+from bench.instances.scale import SHORT
 from bench.rounds import Rounds
 from bench.tools import Missing
 from tests.services import missing
@@ -39,6 +40,13 @@ def test_all_come_in_through_nginx() -> None:
     """By the site of conf/, in front of two instances."""
     found = _measured("nginx")
     assert found["Nginx, 2 instances", "CPU a browser: Nginx, µs"] > 0
+
+
+def test_all_are_held_and_told() -> None:
+    """Browsers of two instances: nobody is lost, all hear each change once, and all are seen to go."""
+    found = {what: value for (_, what), value in _measured("held").items()}
+    assert found["at one instance, at most, browsers"] * SHORT.held_by == SHORT.held
+    assert found["a change, at the first, ms"] <= found["at half of them, ms"] <= found["at the last, ms"]
 
 
 def _measured(row: str) -> dict[tuple[str, str], float]:

@@ -1,0 +1,79 @@
+"""What the memory of a machine is spent on, by the files of proc(5)."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+KB: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """In bytes, but for `sockets` of TCP, of which a line over loopback has two, and what its queues
+    could not take."""
+
+    processes: dict[str, int]
+    """Their own share of what they have in memory (Pss), by what they are."""
+    kernel: int
+    """All that is neither free, nor a file's, nor a process's."""
+    slab: int
+    buffers: int
+    """Of TCP, both ends."""
+    unavailable: int
+    sockets: int
+    syns_dropped: int
+    syns_sent_again: int
+
+    @classmethod
+    def now(cls, pids: Mapping[str, Sequence[int]]) -> Spent:
+        info = _kilobytes("/proc/meminfo")
+        seldom = ("MemFree", "Buffers", "Cached", "AnonPages")
+        tcp = _tcp()
+        told = _netstat()
+        return cls(
+            processes={name: sum(map(_pss, each)) for name, each in pids.items()},
+            kernel=info["MemTotal"] - sum(info[name] for name in seldom),
+            slab=info["Slab"],
+            buffers=tcp["mem"] * resource.getpagesize(),
+            unavailable=info["MemTotal"] - info["MemAvailable"],
+            sockets=tcp["inuse"],
+            syns_dropped=told["ListenDrops"],
+            syns_sent_again=told["TCPSynRetrans"],
+        )
+
+    def kernel_since(self, before: Spent) -> dict[str, int]:
+        """What the kernel took meanwhile: all of it, and of that what has a name."""
+        return {
+            "kernel": self.kernel - before.kernel,
+            "of it slab": self.slab - before.slab,
+            "of it TCP's buffers": self.buffers - before.buffers,
+            "MemAvailable less": self.unavailable - before.unavailable,
+        }
+
+
+def _pss(pid: int) -> int:
+    return _kilobytes(f"/proc/{pid}/smaps_rollup")["Pss"]
+
+
+def _kilobytes(file: str) -> dict[str, int]:
+    """Its lines `Name:  123 kB`, in bytes."""
+    lines = [line.split() for line in Path(file).read_text(encoding="ascii").splitlines()]
+    return {line[0].rstrip(":"): int(line[1]) * KB for line in lines if line[-1] == "kB"}
+
+
+def _tcp() -> dict[str, int]:
+    """Sockets in use and pages of their buffers."""
+    lines = Path("/proc/net/sockstat").read_text(encoding="ascii").splitlines()
+    words = next(line for line in lines if line.startswith("TCP:")).split()[1:]
+    return dict(zip(words[::2], map(int, words[1::2]), strict=True))
+
+
+def _netstat() -> dict[str, int]:
+    """The extended counters of TCP: a line of names and a line of numbers."""
+    lines = Path("/proc/net/netstat").read_text(encoding="ascii").splitlines()
+    names, numbers = (line.split()[1:] for line in lines if line.startswith("TcpExt:"))
+    return dict(zip(names, map(int, numbers), strict=True))
