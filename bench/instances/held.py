@@ -108,8 +108,9 @@ def _add_memory(add: Add, before: Spent, held: Spent, browsers: int) -> None:
     """What all of it takes, and by how much it grew for each of them."""
     for name, size in held.processes.items():
         add(f"memory of {name}", "MB", size / MB)
-    grown = held.processes["instances"] - before.processes["instances"]
-    add("instances grew by", "KB a browser", grown / browsers / KB)
+    add(
+        "instances grew by", "KB a browser", (held.own["instances"] - before.own["instances"]) / browsers / KB
+    )
     for what, size in held.kernel_since(before).items():
         add(f"{what}, both ends", "MB", size / MB)
         add(f"{what}, both ends", "KB a browser", size / browsers / KB)

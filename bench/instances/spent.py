@@ -17,7 +17,9 @@ class Spent:
     could not take."""
 
     processes: dict[str, int]
-    """Their own share of what they have in memory (Pss), by what they are."""
+    """Their share of what they have in memory (Pss), by what they are."""
+    own: dict[str, int]
+    """Of it what no other process can have a share in (Anonymous)."""
     kernel: int
     """All that is neither free, nor a file's, nor a process's."""
     slab: int
@@ -35,7 +37,8 @@ class Spent:
         tcp = _tcp()
         told = _netstat()
         return cls(
-            processes={name: sum(map(_pss, each)) for name, each in pids.items()},
+            processes=_of_each(pids, "Pss"),
+            own=_of_each(pids, "Anonymous"),
             kernel=info["MemTotal"] - sum(info[name] for name in seldom),
             slab=info["Slab"],
             buffers=tcp["mem"] * resource.getpagesize(),
@@ -55,8 +58,11 @@ class Spent:
         }
 
 
-def _pss(pid: int) -> int:
-    return _kilobytes(f"/proc/{pid}/smaps_rollup")["Pss"]
+def _of_each(pids: Mapping[str, Sequence[int]], what: str) -> dict[str, int]:
+    return {
+        name: sum(_kilobytes(f"/proc/{pid}/smaps_rollup")[what] for pid in each)
+        for name, each in pids.items()
+    }
 
 
 def _kilobytes(file: str) -> dict[str, int]:
