@@ -18,6 +18,8 @@ from sora_ws.listening import FILES_BESIDE_CONNECTIONS
 
 Add = Callable[[str, str, float], None]
 MB: Final = 1_000_000
+RHYTHM: Final = {"SORA_POLL_INTERVAL": "5000"}
+"""A task at which nothing happened for long is looked at again soon enough for the next change."""
 LATE_S: Final = 1.0
 """How long nothing more may come behind a change."""
 
@@ -29,7 +31,7 @@ def held(scale: Scale) -> Rounds:
     who = f"{scale.held} browsers, {label(count)}"
     rounds = Rounds((who,), 1)
     add = adder(rounds, who)
-    with machines(STEPPING, {}) as made:
+    with machines(STEPPING, RHYTHM) as made:
         made.start(count)
         [task] = create(made, 1)
         shares = [scale.held // count + (number < scale.held % count) for number in range(count)]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 KB: Final = 1024
+NAMED: Final = ("Slab", "PageTables", "KernelStack", "VmallocUsed", "Percpu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Spent:
     own: dict[str, int]
     """Of it what no other process can have a share in (Anonymous)."""
     kernel: int
-    """All that is neither free, nor a file's, nor a process's."""
+    """What it has a name for: slab, tables of pages, stacks, and the buffers of TCP."""
     slab: int
     buffers: int
     """Of TCP, both ends."""
@@ -33,15 +34,14 @@ class Spent:
     @classmethod
     def now(cls, pids: Mapping[str, Sequence[int]]) -> Spent:
         info = _kilobytes("/proc/meminfo")
-        seldom = ("MemFree", "Buffers", "Cached", "AnonPages")
-        tcp = _tcp()
-        told = _netstat()
+        tcp, told = _tcp(), _netstat()
+        buffers = tcp["mem"] * resource.getpagesize()
         return cls(
             processes=_of_each(pids, "Pss"),
             own=_of_each(pids, "Anonymous"),
-            kernel=info["MemTotal"] - sum(info[name] for name in seldom),
+            kernel=buffers + sum(info[name] for name in NAMED),
             slab=info["Slab"],
-            buffers=tcp["mem"] * resource.getpagesize(),
+            buffers=buffers,
             unavailable=info["MemTotal"] - info["MemAvailable"],
             sockets=tcp["inuse"],
             syns_dropped=told["ListenDrops"],
