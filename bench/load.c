@@ -36,6 +36,7 @@
 #include <zlib.h>
 
 enum { BUFFER = 1 << 20, TEXT_MAX = 1 << 16, CHANGES_MAX = 1 << 17, TASKS_MAX = 1 << 12, EVENTS = 512 };
+enum { LINES_OF_AN_ADDRESS = 8192 };
 enum state { CONNECTING, UPGRADING, TALKING, READY, LOST };
 
 struct line {
@@ -121,6 +122,12 @@ static void open_line(struct line *line) {
     int on = 1, size = receive_buffer;
     if (size) setsockopt(line->fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
     setsockopt(line->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    /* Of 28,232 ports of an address the kernel takes the even half first; to find the next one behind
+     * that costs it 2 ms. */
+    struct sockaddr_in own = {.sin_family = AF_INET};
+    own.sin_addr.s_addr = htonl(INADDR_LOOPBACK + (line - lines) / LINES_OF_AN_ADDRESS);
+    setsockopt(line->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+    if (bind(line->fd, (void *)&own, sizeof own)) fail("bind");
     if (connect(line->fd, (void *)&address, sizeof address) && errno != EINPROGRESS) fail("connect");
     struct epoll_event event = {.events = EPOLLOUT, .data.ptr = line};
     epoll_ctl(epoll, EPOLL_CTL_ADD, line->fd, &event);
