@@ -112,6 +112,11 @@ class Clients:
         """How many tasks."""
         return len(self.tasks)
 
+    @property
+    def live(self) -> int:
+        """How many of them have not ended, as far as anybody was told."""
+        return len(self._live)
+
     def settle(self) -> None:
         """Returns when every task has ended and all who watch have heard so, or could have long ago."""
         self._wait_for(self._settle())

@@ -33,6 +33,7 @@ INSTANCES: Final = 3
 PLACES: Final = "3"
 PAUSE_S: Final = 2 * 0.6  # and up to five times that: longer than a lease, at times than a role's term
 TASKS: Final = 2
+CROWD: Final = 20  # live tasks, at which no more are begun: what is hurt is slower than whoever asks
 BREATH_S: Final = (0.5, 3.0)  # between two faults of a kind
 HURT_S: Final = (0.3, 4.0)
 SLOW_S: Final = 1.0
@@ -71,7 +72,8 @@ class Stage:
             lane.start()
         end = time.monotonic() + seconds
         while time.monotonic() < end and not self._errors:
-            self._run.clients.begin(TASKS)
+            if self._run.clients.live < CROWD:
+                self._run.clients.begin(TASKS)
             time.sleep(1)  # this is the load
         self._over.set()
         for lane in lanes:
