@@ -64,7 +64,7 @@ def machine(tree: Path, provider_journal: Path) -> Iterator[debian.Machine]:
     """The booted machine, set up as the operations page has it."""
     with debian.Machine(tree) as machine, ExitStack() as stack:
         mongod = stack.enter_context(running_mongod(within=machine.its_network()))
-        provider = ["tests.history.provider", str(PROVIDER_PORT), str(provider_journal), "0"]
+        provider = ["tests.history.provider", "127.0.0.1", str(PROVIDER_PORT), str(provider_journal), "0"]
         stack.enter_context(beside(machine, *provider))
         with (tree / ENV_FILE.lstrip("/")).open("a") as file:
             file.write(
