@@ -189,7 +189,7 @@ class Admission:
     def _heard(self) -> None:
         """Another instance says that the line has moved."""
         self._is_counted = False
-        if not self._line:
+        if not self._line and self._others is not None and self._others.leave_it_to_us():
             self._count_at = 0  # the first who waits need not wait for the next count
         self.wake()
 

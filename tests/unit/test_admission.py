@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -259,6 +259,54 @@ async def test_the_line_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         await until(w, [tasks[1].id], State.RENDERING)
         assert max(read) == 1
         assert w.admission.waiting == 298
+
+
+class OneOfMany:
+    """`admission.Others` of which nobody is there."""
+
+    def __init__(self, *, leads: bool) -> None:
+        self._leads = leads
+
+    async def start(self, took_over: Callable[[], None], heard: Callable[[], None]) -> None:
+        self.hear = heard
+
+    def stop(self) -> None: ...
+
+    def leave_it_to_us(self) -> bool:
+        return self._leads
+
+    def tell(self) -> None: ...
+
+
+@pytest.mark.parametrize("leads", [False, True])
+@pytest.mark.gen_test(timeout=60)
+async def test_words_of_others_are_no_questions_of_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leads: bool
+) -> None:
+    """Each end anywhere is a word to all; only who gives the places out asks the store at each."""
+    async with some_works(tmp_path, Dialect()) as w:
+        asked = 0
+        users_in_line = w.store.users_in_line
+
+        async def counted() -> Sequence[tuple[str, int]]:
+            nonlocal asked
+            asked += 1
+            return await users_in_line()
+
+        monkeypatch.setattr(w.store, "users_in_line", counted)
+        others = OneOfMany(leads=leads)
+        one = Admission(
+            store=w.store, writer=w.writer, clock=w.clock, places=3, attend=w.poller.nudge, others=others
+        )
+        began = w.clock()
+        await one.start()
+        for _ in range(20):
+            others.hear()
+            await w.store.at_provider()  # as who gives them out does, so that there is time for it
+            await w.store.count_by_state()
+        one.stop()
+        seconds = (w.clock() - began) / 1000
+        assert asked > seconds + 5 if leads else asked <= seconds + 2
 
 
 @pytest.mark.gen_test(timeout=60)
