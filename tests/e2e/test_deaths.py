@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,20 @@ def test_a_wrong_setting_is_one_line_and_78(tmp_path: Path, settings: dict[str, 
     assert len(said.strip().splitlines()) == 1
     assert line in said
     assert "hunter2" not in said
+
+
+def test_a_newer_database_is_left_alone(tmp_path: Path) -> None:
+    """One line says so, and starting again won't help."""
+    path = tmp_path / "newer.sqlite3"
+    with closing(sqlite3.connect(path)) as newer:
+        newer.execute("PRAGMA journal_mode = WAL")
+        newer.execute("PRAGMA user_version = 99")
+    before = path.read_bytes()
+    status, said = Server(tmp_path / "state", {"DATABASE_URL": f"sqlite:///{path}"}).fail_to_start()
+    assert status == 78
+    [line] = [line for line in said.splitlines() if line.startswith("sora-ws: ")]
+    assert "the database has format 99" in line
+    assert path.read_bytes() == before
 
 
 def test_a_port_that_is_taken_is_one_line(server: Server, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from sora_ws import poller
 from sora_ws.poller import CREATES_MAX, LOOKS_MAX
 from sora_ws.provider.limiter import Kind
 from sora_ws.rhythm import Rhythm
+from sora_ws.task import Task, Watch
 from tests.backends import dialects
 from tests.backends.jobs import Dialect
 from tests.unit.works import ADA, some_works
@@ -109,6 +111,90 @@ async def test_a_row_that_was_overtaken_is_left_alone(tmp_path: Path) -> None:
         await w.until_looked_at(await w.stored(task), 2)
         assert (await w.stored(task)).watch.unknown_sends == 0
         assert len(w.provider.jobs.all) == 1
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_row_from_before_a_look_is_no_second_one(tmp_path: Path) -> None:
+    """It was read when the task was due, and came when it had been looked at."""
+    async with some_works(tmp_path, Dialect(looks=None), rhythm=NEVER) as w:
+        task, other = await w.accepted(), await w.accepted("another")
+        asked, gate = asyncio.Event(), asyncio.Event()
+
+        async def late() -> None:
+            asked.set()
+            await gate.wait()
+
+        await w.store.reschedule(task.id, Watch(w.clock()))
+        w.told.clear()
+        w.is_told.clear()
+        w.store.after_due = late
+        w.poller.start()
+        await asked.wait()
+        w.poller.nudge(await w.stored(task))
+        await w.is_told.wait()
+        await w.stored(task)  # the poller has let go of it
+        gate.set()
+        await w.poller.look_now(other.job_id or "")
+        await w.until_looked_at(other, 1)
+        await w.poller.stop(grace_s=20)
+        assert w.looks(task) == 1
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_watch_that_is_read_too_late(tmp_path: Path) -> None:
+    """What a database shows may be a moment old: what was counted since is not forgotten."""
+    async with some_works(tmp_path, Dialect(looks=None)) as w:
+        task, find = await w.accepted(), w.store.find
+
+        async def older(task_id: str) -> Task | None:
+            found = await find(task_id)
+            return None if found is None else replace(found, watch=task.watch)
+
+        w.store.find = older  # type: ignore[method-assign]
+        w.provider.jobs.all = {}
+        w.poller.start()
+        await w.until_looked_at(task, 4)
+        found = await find(task.id)
+        assert found is not None
+        assert found.watch.missing >= 3
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_who_waits_for_the_probe_stays_where_it_is(tmp_path: Path) -> None:
+    """While one look at a time may leave, no other task is taken and put off for it."""
+    async with some_works(tmp_path, Dialect(looks=None)) as w:
+        tasks = [await w.accepted(f"cat {number}") for number in range(5)]
+        w.provider.jobs.dialect.trouble = (502, "")
+        limiter = w.limited.limiter
+        limiter.failed(limiter.enter(Kind.LOOK), hold_s=0)
+        before = len(w.provider.requests)
+        w.poller.start()
+        await w.provider.until(lambda: len(w.provider.requests) >= before + 4)
+        await w.poller.stop(grace_s=20)
+        errors = [(await w.stored(task)).watch.errors for task in tasks]
+        assert sum(errors) == len(w.provider.requests) - before
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_looks_that_hang_read_no_more_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who could not be looked at anyhow is left in the store."""
+    monkeypatch.setattr(poller, "BATCH", 3)
+    monkeypatch.setattr(poller, "LOOKS_MAX", 2)
+    async with some_works(tmp_path, Dialect(looks=None)) as w:
+        tasks = [await w.accepted(f"cat {number}") for number in range(30)]
+        w.clock.ahead_ms += 1_000  # all of them are due
+        asked: list[int] = []
+
+        async def note() -> None:
+            asked.append(len(asked))
+
+        w.store.after_due = note
+        w.provider.jobs.dialect.drips = "looks"
+        w.poller.start()
+        for _ in range(50):
+            w.poller.nudge(tasks[0])  # a tick
+            await w.stored(tasks[0])  # the store has answered what was asked
+        assert len(asked) <= 3
 
 
 @pytest.mark.gen_test(timeout=30)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sora_ws.attendant import Patience
+from sora_ws.provider import Listing
 from sora_ws.provider.limiter import Kind
 from sora_ws.store import StoreUnavailable
 from sora_ws.submitting import LIST_TRIES_MAX, UNKNOWN_SENDS_MAX
@@ -206,6 +207,23 @@ async def test_a_list_that_comes_back_is_believed(tmp_path: Path) -> None:
         task = await until_decided(w, task)
         assert list(w.provider.jobs.all) == [task.job_id]
         assert creates(w) == 1
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_list_that_takes_its_time(tmp_path: Path) -> None:
+    """A job is as much older when it is shown: it is found behind a minute, too."""
+    dialect = Dialect(looks=None, creates="reset")
+    async with some_works(tmp_path, dialect, patience=AT_ONCE) as w:
+        recent = w.limited.recent
+
+        async def a_minute_later(age: int) -> Listing:
+            listing = await recent(age)
+            w.clock.ahead_ms += 60_000
+            return replace(listing, now=listing.now + 60_000)
+
+        w.limited.recent = a_minute_later  # type: ignore[method-assign]
+        task = await until_decided(w, await w.insert())
+        assert list(w.provider.jobs.all) == [task.job_id]
 
 
 @pytest.mark.gen_test(timeout=30)
