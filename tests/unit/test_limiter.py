@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -9,6 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
 from sora_ws.provider.limiter import FAILURES_MAX, PROBES, Call, Held, Kind, Limiter
+from tests.backends.jobs import Dialect
+from tests.unit.works import some_works
 
 FIRST_S, CAP_S = 2.0, 30.0
 
@@ -178,6 +181,8 @@ def test_late_failures_do_not_open_it_further() -> None:
     assert scene.limiter.held_s == 4
     scene.limiter.failed(late[0], hold_s=100)
     assert scene.limiter.held_s == 100
+    scene.fail()
+    assert scene.limiter.held_s == 8
 
 
 def test_a_later_wish_for_less_shortens_nothing() -> None:
@@ -187,6 +192,10 @@ def test_a_later_wish_for_less_shortens_nothing() -> None:
     scene.limiter.failed(calls[0], hold_s=100)
     scene.limiter.failed(calls[1], hold_s=1)
     assert scene.limiter.held_s == 100
+    scene.limiter.hold(1)  # as another instance was told
+    assert scene.limiter.held_s == 100
+    scene.limiter.hold(200)
+    assert scene.limiter.held_s == 200
 
 
 def test_a_late_wish_opens_it_again() -> None:
@@ -211,3 +220,18 @@ def test_checks_leave_one_by_one() -> None:
     assert not scene.limiter.wants_check
     scene.limiter.leave(check)
     assert scene.limiter.wants_check
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_refused_key_is_told_amid_other_trouble(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At once, and not a minute behind the word of an outage."""
+    async with some_works(tmp_path, Dialect(looks=None)) as w:
+        task = await w.accepted()
+        for trouble in ((502, ""), (502, ""), (401, "")):
+            w.provider.jobs.dialect.trouble = trouble
+            task = await w.step(task)
+        told = [record.levelname for record in caplog.records if record.name == "sora_ws.provider.limiter"]
+        assert told == ["WARNING", "ERROR"]
+        assert w.limited.needs_operator
