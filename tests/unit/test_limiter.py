@@ -235,3 +235,14 @@ async def test_a_refused_key_is_told_amid_other_trouble(
         told = [record.levelname for record in caplog.records if record.name == "sora_ws.provider.limiter"]
         assert told == ["WARNING", "ERROR"]
         assert w.limited.needs_operator
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_429_that_names_no_time_holds_all(tmp_path: Path) -> None:
+    """Nothing leaves for a while, and then one look to see."""
+    async with some_works(tmp_path, Dialect(looks=None)) as w:
+        task = await w.accepted()
+        w.provider.jobs.dialect.trouble = (429, "")
+        await w.step(task)
+        assert w.limited.limiter.is_open
+        assert w.limited.limiter.held_s > 0
