@@ -138,7 +138,11 @@ def test_a_new_kind_begins_with_the_wider_one() -> None:
         known = experience.of(order)
         assert known is not None
         assert 39_000 < known.quantile(0.5) < 43_000
-    for _ in range(3):
+    experience.learn(longer, 100_000, 101_000)
+    known = experience.of(longer)
+    assert known is not None
+    assert 0.4 < known.share(43_000) < 0.6  # what was known of the model, as if that had been one task
+    for _ in range(2):
         experience.learn(longer, 100_000, 101_000)
     known = experience.of(longer)
     assert known is not None
