@@ -115,8 +115,11 @@ async def test_given_up_after_the_last(store: Store, receiver: Receiver) -> None
 
 
 @pytest.mark.gen_test(timeout=60)
-async def test_a_receiver_that_hangs_holds_no_other_up(store: Store, receiver: Receiver) -> None:
+async def test_a_receiver_that_hangs_holds_no_other_up(
+    store: Store, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Many wait for it, a few at a time; who comes behind them is told at once."""
+    monkeypatch.setattr("sora_ws.postman.ASK_EVERY_MS", 3_600_000)
     for _ in range(100):
         await an_end(store, f"{receiver.url}/hang")
     behind = await an_end(store, f"http://localhost:{receiver.port}/204", "localhost")

@@ -209,6 +209,35 @@ async def test_a_count_that_fails(tmp_path: Path) -> None:
 
 
 @pytest.mark.gen_test(timeout=60)
+async def test_who_is_being_stored_is_not_counted_away(tmp_path: Path) -> None:
+    """A count that the store makes meanwhile does not know of the task yet, and is not taken."""
+    async with some_works(tmp_path, Dialect(looks=None), places=1) as w:
+        first, second = await create(w), await create(w)
+        begun, gate, counted = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        count = w.store.users_in_line
+
+        async def late() -> None:
+            begun.set()
+            await gate.wait()
+
+        async def counting() -> Sequence[tuple[str, int]]:
+            users = await count()
+            counted.set()
+            return users
+
+        w.store.before_insert, w.store.users_in_line = late, counting  # type: ignore[method-assign]
+        third = asyncio.ensure_future(create(w))
+        await begun.wait()
+        w.clock.ahead_ms += 10_000  # the line may be counted again
+        await w.service.cancel(ADA, second.id)
+        await counted.wait()
+        await w.stored(first)  # the count was taken or not
+        assert w.admission.waiting == 1
+        gate.set()
+        assert (await third).waits
+
+
+@pytest.mark.gen_test(timeout=60)
 async def test_a_store_that_fails_at_a_turn(tmp_path: Path) -> None:
     """The turn comes again when the store is back."""
     async with some_works(tmp_path, Dialect(looks=None), places=1) as w:
