@@ -378,3 +378,89 @@ async def test_who_is_gone_at_its_turn_keeps_no_place(tmp_path: Path) -> None:
         w.poller.start()
         await w.service.cancel(ADA, first.id)
         await until(w, [third.id], State.RENDERING)
+
+
+class Relieved:
+    """Other instances, which leave the places to us. `took_over` says that one had them for a moment."""
+
+    took_over: Callable[[], None]
+
+    async def start(self, took_over: Callable[[], None], heard: Callable[[], None]) -> None:
+        self.took_over = took_over
+
+    def stop(self) -> None: ...
+
+    def leave_it_to_us(self) -> bool:
+        return True
+
+    def tell(self) -> None: ...
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_places_that_another_gave_while_they_were_read(tmp_path: Path) -> None:
+    """What the store said before is not taken for what it holds now: no place is given twice."""
+    async with some_works(tmp_path, places=1) as w:
+        w.admission.stop()
+        waiting = Task.new("ada", Order("a cat", "sora-2"), w.clock()).wait_in_line()
+        await w.store.insert(waiting)
+        others, read, again = Relieved(), w.store.at_provider, asyncio.Event()
+        reads = 0
+
+        async def at_provider() -> Sequence[str]:
+            nonlocal reads
+            held = await read()
+            reads += 1
+            if reads == 2:  # the first is made by the start
+                await w.insert()
+                others.took_over()
+            if reads == 3:
+                again.set()
+            return held
+
+        w.store.at_provider = at_provider  # type: ignore[method-assign]
+        admission = Admission(
+            store=w.store, writer=w.writer, clock=w.clock, places=1, attend=lambda task: None, others=others
+        )
+        await admission.start()
+        await again.wait()
+        assert (await w.stored(waiting)).waits
+        admission.stop()
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_place_that_was_given_while_they_were_read(tmp_path: Path) -> None:
+    """It is given, though the store did not know it yet."""
+    async with some_works(tmp_path, places=1) as w:
+        w.admission.stop()
+        first, second = (Task.new("ada", Order("a cat", "sora-2"), w.clock()) for _ in range(2))
+        read, done = w.store.at_provider, asyncio.Event()
+        reads = 0
+
+        async def at_provider() -> Sequence[str]:
+            nonlocal reads
+            held = await read()
+            reads += 1
+            if reads == 3:  # behind the start's, and the first by which the places are known
+                with admission.entering(first) as entered:
+                    assert not entered.waits
+                    await w.store.insert(entered)
+                done.set()
+            elif reads == 2:
+                admission.wake()
+            return held
+
+        w.store.at_provider = at_provider  # type: ignore[method-assign]
+        admission = Admission(
+            store=w.store,
+            writer=w.writer,
+            clock=w.clock,
+            places=1,
+            attend=lambda task: None,
+            others=Relieved(),
+        )
+        await admission.start()
+        await done.wait()
+        await w.stored(first)  # what was read has been taken over
+        with admission.entering(second) as entered:
+            assert entered.waits
+        admission.stop()
