@@ -83,7 +83,7 @@ def _die_at(step: str, run: Run) -> None:
 
 
 @contextmanager
-def _database(store: str, folder: Path) -> Iterator[str]:
+def database(store: str, folder: Path) -> Iterator[str]:
     if store == "sqlite":
         yield f"sqlite:///{folder}/sora.sqlite3"
         return
@@ -99,7 +99,7 @@ def main() -> int:
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="kills-"))
     began = time.monotonic()
-    with _database(options.store, folder) as url:
+    with database(options.store, folder) as url:
         if options.kills is None:
             violations = die_at_each_step(folder, url)
         else:
