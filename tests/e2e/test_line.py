@@ -48,7 +48,8 @@ async def test_a_line_of_two_users(worlds: StartWorld) -> None:
             most = max(most, jobs_at_once(w))
         assert most <= 2
         order = [job.order["prompt"] for job in w.provider.jobs.all.values()]
-        assert order.index("bob") == 3  # behind the two that had places and ada's first in line
+        # Behind the two that had places, and called behind ada's first in line: both may leave at once.
+        assert order.index("bob") in (2, 3)
 
 
 @pytest.mark.gen_test(timeout=120)
