@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from sora_ws.attendant import STOP_TRIES, Patience
+from sora_ws.provider import Unavailable
 from sora_ws.rhythm import Rhythm
 from sora_ws.store import StoreError, StoreFull, StoreUnavailable
 from sora_ws.submitting import UNKNOWN_SENDS_MAX
-from sora_ws.task import FailureCode, State, Task
+from sora_ws.task import FailureCode, Observation, State, Task
 from tests.backends.jobs import Dialect
 from tests.stores.test_sqlite_faults import small_disk
 from tests.unit.works import ADA, Fault, Works, some_works
@@ -189,6 +190,19 @@ async def test_retry_after_is_kept_whatever_it_comes_with(tmp_path: Path) -> Non
         assert (running.state, unknown.watch.missing, finished.watch.errors) == (State.RENDERING, 1, 1)
         assert min(map(wait_of, (running, unknown, finished))) >= 60_000
         assert w.limited.limiter.trusts
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_refused_key_with_a_time(tmp_path: Path) -> None:
+    """Who refuses it and says when to ask again is asked then, though that is beyond the longest wait."""
+    async with some_works(tmp_path, Dialect(looks=None)) as w:
+        task = await w.accepted()
+
+        async def refused(job_id: str) -> Observation:
+            raise Unavailable("no", retry_after_s=60, is_configuration=True)
+
+        w.limited.look = refused  # type: ignore[method-assign]
+        assert wait_of(await w.step(task)) >= 60_000
 
 
 @pytest.mark.gen_test(timeout=30)
