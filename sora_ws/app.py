@@ -21,6 +21,7 @@ from sora_ws.accepting import Acceptor, Server
 from sora_ws.backing import make_store
 from sora_ws.composition import Composition, application
 from sora_ws.listening import open_sockets, raise_open_files
+from sora_ws.media import MediaAway
 from sora_ws.rest import UnderWay, waiting_routes
 from sora_ws.settings import Settings, WrongSetting
 from sora_ws.store import NewerFormat, Store, StoreError
@@ -155,7 +156,7 @@ class App:
             await parts.build()
         except NewerFormat:
             raise
-        except StoreError as error:
+        except (StoreError, MediaAway) as error:  # the one database, where it has the videos too
             log.warning("the database went away during the start: %s", error, extra={"action": "store_away"})
             await asyncio.gather(*(leave(0) for leave in parts.leaving))
             await stack.aclose()

@@ -130,7 +130,7 @@ class Composition:
         self._metrics = Metrics()
 
     async def build(self) -> None:
-        """Build and start everything. Raises StoreError."""
+        """Build and start everything. Raises StoreError, MediaAway."""
         settings, store = self._settings, self._store
         self._metrics.time_store(store)
         self._metrics.start()

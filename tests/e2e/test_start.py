@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from sora_ws.app import App
 from sora_ws.composition import Composition
+from sora_ws.media import MediaAway
 from sora_ws.settings import Settings
 from sora_ws.store import StoreUnavailable
 from tests.backends.dialects import DialectServer
@@ -19,15 +22,14 @@ from tests.e2e.world import GUARD_S, SECRET, World, logged
 
 
 class GivenUp(Composition):
-    """Everything is built, and the last read of the store fails, twice."""
+    """Everything is built, and the last read of the store fails, by each of these once."""
 
-    failures = 2
+    failures: ClassVar[list[Exception]] = []
 
     async def build(self) -> None:
         await super().build()
         if GivenUp.failures:
-            GivenUp.failures -= 1
-            raise StoreUnavailable("it went away")
+            raise GivenUp.failures.pop()
 
 
 @pytest.mark.gen_test(timeout=60)
@@ -43,7 +45,7 @@ async def test_a_start_is_begun_again(tmp_path: Path) -> None:
         "SORA_POLL_MIN_INTERVAL": "3600000",
         "DRAIN_SECONDS": "0",
     }
-    GivenUp.failures = 2
+    GivenUp.failures = [StoreUnavailable("it went away"), MediaAway(errno.EIO, "and so did the videos in it")]
     went_away = logged("sora_ws.app", "went away")
     app = App(Settings.load(environ)[0], composition=GivenUp)
     await app.start()
