@@ -95,7 +95,7 @@ class Stage:
         server = self._run.servers[number]
         server.kill()
         time.sleep(seconds)
-        server.start()
+        server.start(wait=False)  # which takes as long as the database is away
 
     def _pause_instance(self, seconds: float, number: int) -> None:
         process = self._run.servers[number].process
