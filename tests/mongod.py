@@ -175,8 +175,8 @@ class ReplicaSet:
             client.admin.command("ping")
 
     def primary(self) -> Mongod:
-        """The one that takes writes; waits for one."""
-        with pymongo.MongoClient[dict[str, Any]](self.url("")) as client:
+        """The one that takes writes; waits for one, which may take a minute where all are hurt."""
+        with pymongo.MongoClient[dict[str, Any]](self.url(""), serverSelectionTimeoutMS=120_000) as client:
             client.admin.command("ping")
             assert client.primary is not None
             return next(member for member in self.members if member.port == client.primary[1])
