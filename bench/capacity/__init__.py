@@ -1,0 +1,1 @@
+"""What so many browsers, tasks and changes take, by the costs that were measured."""
