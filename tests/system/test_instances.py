@@ -130,7 +130,7 @@ def test_rolling_restart_under_load(machine: debian.Machine, provider_journal: P
     assert seen["creates"].keys() == seen["keyed"].keys() == {"202"}
     assert seen["left_by"].keys() == {"1001"}
     assert max(seen["away_s"]) < BACK_S
-    assert max(seconds.values()) < LINES / 2
+    assert max(seconds.values()) < LINES * 0.45  # half of them where those who come wait for the next process
     failed = machine.run("awk '$8 >= 500' /var/log/nginx/sora-ws.log")
     assert failed == ""
 
