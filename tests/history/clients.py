@@ -352,6 +352,8 @@ class Clients:
             return None, None
         finally:
             client.close()
+        if answer.code == 502:  # a proxy's word, in HTML: nobody was there
+            return None, None
         return answer.code, json.loads(answer.body)
 
 

@@ -32,6 +32,8 @@ ENV_FILE: Final = "/etc/sora-ws/sora-ws.env"
 PROVIDER_PORT: Final = 3100
 LINES: Final = 200
 BACK_S: Final = 30.0
+FAILED: Final = "awk '$8 >= 500 {print $3}' /var/log/nginx/sora-ws.log"
+"""When Nginx had no good answer, a line each."""
 
 SET_UP, ROLLING = (
     block.text
@@ -54,17 +56,23 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def provider_journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the provider writes what it was asked for."""
-    return tmp_path_factory.mktemp("provider") / "journal"
+def journals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the provider writes what it was asked for, and all visitors what they were answered."""
+    return tmp_path_factory.mktemp("journals")
 
 
 @pytest.fixture(scope="module")
-def machine(tree: Path, provider_journal: Path) -> Iterator[debian.Machine]:
+def machine(tree: Path, journals: Path) -> Iterator[debian.Machine]:
     """The booted machine, set up as the operations page has it."""
     with debian.Machine(tree) as machine, ExitStack() as stack:
         mongod = stack.enter_context(running_mongod(within=machine.its_network()))
-        provider = ["tests.history.provider", "127.0.0.1", str(PROVIDER_PORT), str(provider_journal), "0"]
+        provider = [
+            "tests.history.provider",
+            "127.0.0.1",
+            str(PROVIDER_PORT),
+            str(journals / "provider"),
+            "0",
+        ]
         stack.enter_context(beside(machine, *provider))
         with (tree / ENV_FILE.lstrip("/")).open("a") as file:
             file.write(
@@ -108,14 +116,14 @@ def test_all_instances_run_as_one_user(machine: debian.Machine) -> None:
     assert machine.run("cat /var/lib/sora-ws/*/password").count("password: ") == 1
 
 
-def test_rolling_restart_under_load(machine: debian.Machine, provider_journal: Path, tmp_path: Path) -> None:
-    """Nobody is refused, nothing is lost, and everybody is back in time, on a slope."""
+def under_load(machine: debian.Machine, command: str, journals: Path) -> dict[str, Any]:
+    """What the crowd saw while both instances were restarted by this: nothing is lost, and all are back."""
     before = [shown(machine, port, "MainPID") for port in (3001, 3002)]
-    with beside(machine, "tests.system.crowd", "80", str(tmp_path / "clients"), str(LINES)) as crowd:
+    with beside(machine, "tests.system.crowd", "80", str(journals / "clients"), str(LINES)) as crowd:
         assert crowd.stdin
         assert crowd.stdout
         assert crowd.stdout.readline() == "there\n"
-        machine.run(ROLLING)
+        machine.run(command)
         crowd.stdin.write("\n")
         crowd.stdin.flush()
         assert crowd.stdout.readline() == "back\n"
@@ -124,19 +132,33 @@ def test_rolling_restart_under_load(machine: debian.Machine, provider_journal: P
     assert not {shown(machine, port, "MainPID") for port in (3001, 3002)} & set(before)
 
     seconds = Counter(int(at) for at in seen["came_back"])
-    told = {"away_s_max": max(seen["away_s"]), "back_in_a_second_max": max(seconds.values())}
-    print(told | {name: seen[name] for name in seen if name not in ("came_back", "away_s")})
-    assert seen["refused"] == {}
-    assert seen["creates"].keys() == seen["keyed"].keys() == {"202"}
+    seen |= {"away_s_max": max(seen["away_s"]), "back_in_a_second_max": max(seconds.values())}
+    print({name: seen[name] for name in seen if name not in ("came_back", "away_s")})
     assert seen["left_by"].keys() == {"1001"}
-    assert max(seen["away_s"]) < BACK_S
-    assert max(seconds.values()) < LINES * 0.45  # half of them where those who come wait for the next process
-    failed = machine.run("awk '$8 >= 500' /var/log/nginx/sora-ws.log")
-    assert failed == ""
 
     log = machine.run("journalctl --unit='sora-ws@*' --output=cat")
-    history = [*read(tmp_path / "clients"), *read(provider_journal), *doubles(log)]
+    history = [*read(journals / "clients"), *read(journals / "provider"), *doubles(log)]
     assert judge(history, float("inf"), time.time() - time.monotonic()) == []
+    return seen
+
+
+def test_rolling_restart_under_load(machine: debian.Machine, journals: Path) -> None:
+    """Nobody is refused, nothing is lost, and everybody is back in time, on a slope."""
+    seen = under_load(machine, ROLLING, journals)
+    assert seen["refused"] == {}
+    assert seen["creates"].keys() == seen["keyed"].keys() == {"202"}
+    assert seen["away_s_max"] < BACK_S
+    # Half of them where those who come wait for the next process.
+    assert seen["back_in_a_second_max"] < LINES * 0.45
+    assert machine.run(FAILED) == ""
+
+
+def test_restart_of_all_at_once(machine: debian.Machine, journals: Path) -> None:
+    """Nginx answers 502 while there is nobody to ask, but nothing is lost and everybody is back."""
+    seen = under_load(machine, "systemctl restart sora-ws.target", journals)
+    assert seen["refused"].keys() | seen["creates"].keys() <= {"202", "502"}
+    failed = Counter(machine.run(FAILED).splitlines())
+    print({"seconds_with_502": len(failed), "answers": failed.total()})
 
 
 def test_a_killed_instance_refuses_nobody(machine: debian.Machine) -> None:
