@@ -32,11 +32,8 @@ COUNT_EVERY_MS: Final = 1_000
 class Others(Protocol):
     """The instances that share the store. One of them all gives the places out."""
 
-    async def start(self, took_over: Callable[[], None], heard: Callable[[], None]) -> None:
-        """Call `took_over` when this one does, `heard` when another says that the line has moved.
-
-        Raises StoreError.
-        """
+    async def start(self, took_over: Callable[[], None], heard: Callable[[bool], None]) -> None:
+        """Call `took_over` when this one does, `heard` with what another one tells. Raises StoreError."""
         ...
 
     def stop(self) -> None: ...
@@ -45,8 +42,8 @@ class Others(Protocol):
         """Whether it is this one at this moment, whatever has held us up."""
         ...
 
-    def tell(self) -> None:
-        """The line or a place has changed here."""
+    def tell(self, *, has_come: bool) -> None:
+        """Somebody has come into line here, or else left it, or a place."""
         ...
 
 
@@ -94,7 +91,12 @@ class Admission:
     @property
     def _decides(self) -> bool:
         """Whether the places are ours to give."""
-        return self._others is None or (self._others.leave_it_to_us() and self._is_known)
+        return self._others is None or (self._gives_out and self._is_known)
+
+    @property
+    def _gives_out(self) -> bool:
+        """Whether it is us, of all instances, who give the places out."""
+        return self._others is not None and self._others.leave_it_to_us()
 
     @property
     def waiting(self) -> int:
@@ -134,7 +136,7 @@ class Admission:
             if entered.waits:
                 self._entering -= 1
                 self._is_counted = False
-                self._tell()
+                self._tell(has_come=True)
             self._arriving.discard(task.id)
             if not is_stored:
                 self._unsure.add(task.id)
@@ -161,7 +163,7 @@ class Admission:
             self._is_counted = False
         if self._line:
             self.wake()
-        self._tell()
+        self._tell(has_come=False)
 
     def wake(self) -> None:
         """Somebody waits, or a place may be free."""
@@ -186,16 +188,18 @@ class Admission:
         self._is_known = self._is_asked = False
         self.wake()
 
-    def _heard(self) -> None:
-        """Another instance says that the line has moved."""
+    def _heard(self, has_come: bool) -> None:
+        """At another instance somebody has come into line, or else left it, or a place."""
+        if not has_come and not self._line:
+            return
         self._is_counted = False
-        if not self._line and self._others is not None and self._others.leave_it_to_us():
+        if not self._line and self._gives_out:
             self._count_at = 0  # the first who waits need not wait for the next count
         self.wake()
 
-    def _tell(self) -> None:
+    def _tell(self, *, has_come: bool) -> None:
         if self._others is not None:
-            self._others.tell()
+            self._others.tell(has_come=has_come)
 
     def _look_again(self) -> None:
         if self._others is not None:  # others change the line, too
@@ -215,10 +219,18 @@ class Admission:
     async def _let_in(self) -> None:
         """Fill the free places, each user in turn."""
         await self._make_sure()
-        if self._others is not None and self._others.leave_it_to_us():
+        if self._gives_out and not self._is_known:
             await self._read_places()
         if self._now() >= self._count_at and not self._is_counted:
             await self._count()
+        await self._fill()
+        # Others' tasks leave their places, and which is not told. To read who has one takes 3 µs for each:
+        # worth it where somebody waits, and else no place is missed.
+        if self._gives_out and self._line:
+            await self._read_places()
+            await self._fill()
+
+    async def _fill(self) -> None:
         while self._has_room and (user_id := self._line.next()) is not None:
             self._is_counted = False
             self._is_calling = True
@@ -241,7 +253,7 @@ class Admission:
                 self._unsure.discard(task_id)
 
     async def _read_places(self) -> None:
-        """Take over the store's word of who has a place: others' tasks leave theirs without a word to us."""
+        """Take over the store's word of who has a place."""
         self._arrived, self._is_asked = set(self._arriving), True
         held = await self._store.at_provider()
         if self._is_asked:  # and nobody else gave places out meanwhile

@@ -39,7 +39,9 @@ class Due(Word, frozen=True):
 
 
 class LineMoved(Word, frozen=True):
-    """Somebody has come into line or left it, or a place at the provider."""
+    """Somebody has come into line, or else left it, or a place at the provider."""
+
+    has_come: bool
 
 
 class Held(Word, frozen=True):
@@ -137,8 +139,8 @@ class LineOfAll:
         self._words = words
         self._role = Role(store, LINE)
 
-    async def start(self, took_over: Callable[[], None], heard: Callable[[], None]) -> None:
-        self._words.on(LineMoved, lambda _: heard())
+    async def start(self, took_over: Callable[[], None], heard: Callable[[bool], None]) -> None:
+        self._words.on(LineMoved, lambda word: heard(word.has_come))
         await self._role.start(took_over)
 
     def stop(self) -> None:
@@ -147,8 +149,8 @@ class LineOfAll:
     def leave_it_to_us(self) -> bool:
         return self._role.is_ours()
 
-    def tell(self) -> None:
-        self._words.tell(LineMoved())
+    def tell(self, *, has_come: bool) -> None:
+        self._words.tell(LineMoved(has_come))
 
 
 class Cluster:

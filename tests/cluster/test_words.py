@@ -32,7 +32,7 @@ FIGURES = ClusterStats(
 )
 WORDS = [
     Due("video_5"),
-    LineMoved(),
+    LineMoved(has_come=True),
     Held(2.5),
     Learned(Order("a cat", "sora-2", 8, "1280x720"), 10, 20),
     SignIn("ada", "192.0.2.7", is_done=True),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -291,38 +292,47 @@ async def test_the_line_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 class OneOfMany:
-    """`admission.Others` of which nobody is there."""
+    """`admission.Others` of which nobody is there: the test says what they do."""
 
-    def __init__(self, *, leads: bool) -> None:
+    took_over: Callable[[], None]
+    hear: Callable[[bool], None]
+
+    def __init__(self, *, leads: bool = True) -> None:
         self._leads = leads
 
-    async def start(self, took_over: Callable[[], None], heard: Callable[[], None]) -> None:
-        self.hear = heard
+    async def start(self, took_over: Callable[[], None], heard: Callable[[bool], None]) -> None:
+        self.took_over, self.hear = took_over, heard
 
     def stop(self) -> None: ...
 
     def leave_it_to_us(self) -> bool:
         return self._leads
 
-    def tell(self) -> None: ...
+    def tell(self, *, has_come: bool) -> None: ...
 
 
 @pytest.mark.parametrize("leads", [False, True])
+@pytest.mark.parametrize("has_come", [False, True])
 @pytest.mark.gen_test(timeout=60)
 async def test_words_of_others_are_no_questions_of_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leads: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_come: bool, leads: bool
 ) -> None:
-    """Each end anywhere is a word to all; only who gives the places out asks the store at each."""
+    """Each task that comes or ends anywhere is a word to all. Who gives the places out asks the store at who
+    comes; nobody does at who goes, where nobody waits; and nobody reads all who have a place."""
     async with some_works(tmp_path, Dialect()) as w:
-        asked = 0
-        users_in_line = w.store.users_in_line
+        asked: Counter[str] = Counter()
 
-        async def counted() -> Sequence[tuple[str, int]]:
-            nonlocal asked
-            asked += 1
-            return await users_in_line()
+        def count(name: str) -> None:
+            ask = getattr(w.store, name)
 
-        monkeypatch.setattr(w.store, "users_in_line", counted)
+            async def counted() -> object:
+                asked[name] += 1
+                return await ask()
+
+            monkeypatch.setattr(w.store, name, counted)
+
+        count("users_in_line")
+        count("at_provider")
         others = OneOfMany(leads=leads)
         one = Admission(
             store=w.store, writer=w.writer, clock=w.clock, places=3, attend=w.poller.nudge, others=others
@@ -330,12 +340,16 @@ async def test_words_of_others_are_no_questions_of_all(
         began = w.clock()
         await one.start()
         for _ in range(20):
-            others.hear()
-            await w.store.at_provider()  # as who gives them out does, so that there is time for it
-            await w.store.count_by_state()
+            others.hear(has_come)
+            for _ in range(3):  # so that there is time for it
+                await w.store.count_by_state()
         one.stop()
         seconds = (w.clock() - began) / 1000
-        assert asked > seconds + 5 if leads else asked <= seconds + 2
+        asks_at_each = leads and has_come
+        assert (asked["users_in_line"] > seconds + 5) is asks_at_each
+        assert asked["at_provider"] == (
+            2 if leads else 1
+        )  # the start's, and the first since it gives them out
 
 
 @pytest.mark.gen_test(timeout=60)
@@ -380,22 +394,6 @@ async def test_who_is_gone_at_its_turn_keeps_no_place(tmp_path: Path) -> None:
         await until(w, [third.id], State.RENDERING)
 
 
-class Relieved:
-    """Other instances, which leave the places to us. `took_over` says that one had them for a moment."""
-
-    took_over: Callable[[], None]
-
-    async def start(self, took_over: Callable[[], None], heard: Callable[[], None]) -> None:
-        self.took_over = took_over
-
-    def stop(self) -> None: ...
-
-    def leave_it_to_us(self) -> bool:
-        return True
-
-    def tell(self) -> None: ...
-
-
 @pytest.mark.gen_test(timeout=60)
 async def test_places_that_another_gave_while_they_were_read(tmp_path: Path) -> None:
     """What the store said before is not taken for what it holds now: no place is given twice."""
@@ -403,7 +401,7 @@ async def test_places_that_another_gave_while_they_were_read(tmp_path: Path) -> 
         w.admission.stop()
         waiting = Task.new("ada", Order("a cat", "sora-2"), w.clock()).wait_in_line()
         await w.store.insert(waiting)
-        others, read, again = Relieved(), w.store.at_provider, asyncio.Event()
+        others, read, again = OneOfMany(), w.store.at_provider, asyncio.Event()
         reads = 0
 
         async def at_provider() -> Sequence[str]:
@@ -429,24 +427,23 @@ async def test_places_that_another_gave_while_they_were_read(tmp_path: Path) -> 
 
 @pytest.mark.gen_test(timeout=60)
 async def test_a_place_that_was_given_while_they_were_read(tmp_path: Path) -> None:
-    """It is given, though the store did not know it yet."""
+    """It is given, though the store did not know it yet: who waits for one is not called."""
     async with some_works(tmp_path, places=1) as w:
         w.admission.stop()
         first, second = (Task.new("ada", Order("a cat", "sora-2"), w.clock()) for _ in range(2))
-        read, done = w.store.at_provider, asyncio.Event()
+        read, is_known, again = w.store.at_provider, asyncio.Event(), asyncio.Event()
         reads = 0
 
         async def at_provider() -> Sequence[str]:
             nonlocal reads
             held = await read()
             reads += 1
-            if reads == 3:  # behind the start's, and the first by which the places are known
-                with admission.entering(first) as entered:
-                    assert not entered.waits
-                    await w.store.insert(entered)
-                done.set()
-            elif reads == 2:
-                admission.wake()
+            if reads == 2:  # behind the start's, and the first by which the places are known
+                is_known.set()
+            elif reads == 3:
+                await w.store.insert(first)
+            elif reads == 4:
+                again.set()
             return held
 
         w.store.at_provider = at_provider  # type: ignore[method-assign]
@@ -456,11 +453,17 @@ async def test_a_place_that_was_given_while_they_were_read(tmp_path: Path) -> No
             clock=w.clock,
             places=1,
             attend=lambda task: None,
-            others=Relieved(),
+            others=OneOfMany(),
         )
         await admission.start()
-        await done.wait()
-        await w.stored(first)  # what was read has been taken over
-        with admission.entering(second) as entered:
-            assert entered.waits
+        await is_known.wait()
+        await w.store.settled()  # what was read has been taken over
+        with admission.entering(first) as entered:
+            assert not entered.waits
+            with admission.entering(second) as waiting:
+                assert waiting.waits
+                await w.store.insert(waiting)
+            admission.wake()
+            await again.wait()
+        assert (await w.stored(waiting)).waits
         admission.stop()
