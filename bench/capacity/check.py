@@ -57,10 +57,10 @@ def _small() -> Found:
 
 
 def _places() -> Found:
-    """Two instances hear ten words a second that a place at the provider may be free."""
+    """Two instances hear ten words a second that somebody waits for a place at the provider."""
     state = State(2)
     said_per_s = 10.0 / (1 - 1 / state.instances)  # of which so many are another's
-    load = Load(0, SMALL, 0, 1, inf, task_s=SMALL * model.WORDS_OF_PLACES / said_per_s)
+    load = Load(0, SMALL, 0, 1, inf, task_s=SMALL / said_per_s)
     sums = {"instances": model.instances_us(load, state), "mongod": model.mongod_us(load, state)}
     for who, spent in sums.items():
         yield f"places: {who}, ms a second", cores(spent) * 1e3, "direct; places of 10 tasks"
@@ -69,13 +69,13 @@ def _places() -> Found:
 def _due() -> Found:
     """Looks that come in one burst, at eight instances."""
     looks_per_s = LOADS["due, 8 instances: looks a second"]
-    beside_us = 8 * COSTS.idle_us_per_s + DUE * COSTS.place_us
+    beside_us = 8 * COSTS.idle_us_per_s
     yield (
         "`due`, 8 instances: µs a look",
         COSTS.look.busy_us + beside_us / looks_per_s,
         "`due` of one, direct",
     )
-    beside_us = 8 * COSTS.idle_mongod_us_per_s + DUE * COSTS.place_mongod_us
+    beside_us = 8 * COSTS.idle_mongod_us_per_s
     predicted = COSTS.look_mongod.busy_us + beside_us / looks_per_s
     yield "`due`, 8 instances: mongod, µs a look", predicted, "`due` of one, direct"
 

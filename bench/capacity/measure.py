@@ -77,13 +77,13 @@ def pings(made: Machines, given: argparse.Namespace) -> None:
 
 
 def places(made: Machines, given: argparse.Namespace) -> None:
-    """Both are told again and again that a place at the provider may be free, as at each task's end."""
+    """Both are told again and again that somebody waits for a place at the provider, as each new task says."""
     [channel] = [
         name for name in made.redis.ask("PUBSUB", "CHANNELS").split() if name.endswith("words:cluster")
     ]
     before, calls, began, count = made.cpu(), made.store_calls(), time.monotonic(), 0
     while (late := time.monotonic() - began) < given.seconds:
-        made.redis.ask("PUBLISH", channel, 'bench ["LineMoved"]')
+        made.redis.ask("PUBLISH", channel, 'bench ["LineMoved",true]')
         count += 1
         time.sleep(max(0.0, count * WORD_EVERY_S - late))
     took = time.monotonic() - began

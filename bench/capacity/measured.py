@@ -40,8 +40,6 @@ class Costs:
     idle_mongod_us_per_s: float = 4_600.0
     idle_redis_us_per_s: float = 1_550.0
     idle_calls_per_s: float = 7.5
-    place_us: float = 1.8  # a job at the provider, read once a second by who gives out the places; tasks
-    place_mongod_us: float = 1.1
     look: Falling = Falling(529.0, 563.0)  # busy: scaling.md, due, one instance; idle: direct, looks
     look_mongod: Falling = Falling(388.0, 190.0)
     look_calls: float = 1.05  # scaling.md, due
@@ -51,7 +49,7 @@ class Costs:
     ping_us: float = 90.0  # a client's, answered; pings
     taken_us: float = 9.7  # a change of another instance; scaling.md, per topic, 10,000 tasks
     word_us: float = 9.7  # at most that
-    round_us: float = 2_280.0  # a word of places makes its instance ask who waits; places of 10 tasks
+    round_us: float = 2_280.0  # a task that waits makes one instance ask who does; places of 10 tasks
     round_mongod_us: float = 970.0
     come_us: float = 418.0  # a browser signs in and subscribes to what is known; performance.md, storm
     room_us: float = 786.0  # more where its room is its own, and read from the store; direct, storm

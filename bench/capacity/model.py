@@ -20,7 +20,6 @@ BEAT_S: Final = 30.0  # at which heartbeats were measured
 TOPICS: Final = 2  # of a task: its own and its user's
 WORDS_PER_S: Final = 1.0  # of each instance to all others: that it is there, and how it fares
 WORDS_A_TASK: Final = 4.0  # to all: it came, it left its place, it ended, it took so long
-WORDS_OF_PLACES: Final = 3.0  # among them
 READ_AGAIN_S: Final = 2.0  # SORA_POLL_MIN_INTERVAL
 INSTANCES_MAX: Final = 3_000
 
@@ -99,13 +98,10 @@ class State:
         return load.lines / READ_AGAIN_S if self.lost else 0.0
 
     def places_us(self, load: Load) -> tuple[float, float]:
-        """Of who gives out the places, and of MongoDB for it: all jobs at the provider are read once a
-        second, and at each word of others that one may be free, as fast as that goes."""
-        words_per_s = load.ends_per_s * WORDS_OF_PLACES * (1 - 1 / self.instances)
-        own_us = COST.round_us + load.tasks * COST.place_us
-        mongod_us = COST.round_mongod_us + load.tasks * COST.place_mongod_us
-        rounds_per_s = min(max(1.0, words_per_s), CORE_US / (own_us + mongod_us))
-        return rounds_per_s * own_us, rounds_per_s * mongod_us
+        """Of who gives out the places, and of MongoDB for it: who waits is asked once a second, and for each
+        task that comes to another instance."""
+        rounds_per_s = max(1.0, load.ends_per_s * (1 - 1 / self.instances))
+        return rounds_per_s * COST.round_us, rounds_per_s * COST.round_mongod_us
 
     def wanting(self, load: Load) -> float:
         """On how many instances the readers of a change are, spread by chance."""
