@@ -49,8 +49,8 @@ class Costs:
     ping_us: float = 90.0  # a client's, answered; pings
     taken_us: float = 9.7  # a change of another instance; scaling.md, per topic, 10,000 tasks
     word_us: float = 9.7  # at most that
-    round_us: float = 2_280.0  # a task that waits makes one instance ask who does; places of 10 tasks
-    round_mongod_us: float = 970.0
+    round_us: float = 1_190.0  # a word that somebody waits makes one instance ask who does; places of 10 tasks
+    round_mongod_us: float = 670.0
     come_us: float = 418.0  # a browser signs in and subscribes to what is known; performance.md, storm
     room_us: float = 786.0  # more where its room is its own, and read from the store; direct, storm
     room_mongod_us: float = 240.0
@@ -96,8 +96,8 @@ POINTS: Final[dict[str, float]] = {
     "nginx: memory of a line, bytes": 3_218.0,
     "direct, a look in 10 s: instances, ms a second": 363.6,
     "direct, a look in 10 s: mongod, ms a second": 213.0,
-    "places: instances, ms a second": 112.0,
-    "places: mongod, ms a second": 56.8,
+    "places: instances, ms a second": 40.3,
+    "places: mongod, ms a second": 14.6,
     "`due`, 8 instances: µs a look": 1_142.0,
     "`due`, 8 instances: mongod, µs a look": 571.0,
     "`one_task`, 1: pushes a second": 70_000.0,
