@@ -86,11 +86,12 @@ def _one_task() -> Found:
     look_us = COSTS.look.busy_us + COSTS.look.wake_us
     others_us = CROWD * LOADS["one_task: readers, µs a push"] + COSTS.look_mongod.busy_us
     for n in (1, 2, 4):
-        own_us = CROWD * COSTS.push_us + look_us + (n - 1) * COSTS.taken_us
+        push_us = COSTS.lone_push_us if n == 1 else COSTS.turns_push_us
+        own_us = CROWD * push_us + look_us + (n - 1) * COSTS.taken_us
         took_s = (COSTS.told_after_us + max(own_us / n, (own_us + others_us) / left)) / 1e6
         spent_us = own_us + n * COSTS.idle_us_per_s * took_s
-        yield f"`one_task`, {n}: instances, µs a push", spent_us / CROWD, "**fanout**, direct, `relay`"
-        yield f"`one_task`, {n}: pushes a second", CROWD / took_s, "**fanout**, direct, `held`"
+        yield f"`one_task`, {n}: instances, µs a push", spent_us / CROWD, "`held`, direct, `relay`"
+        yield f"`one_task`, {n}: pushes a second", CROWD / took_s, "`held`, direct"
 
 
 def _nginx() -> Found:

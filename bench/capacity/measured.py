@@ -44,6 +44,8 @@ class Costs:
     look_mongod: Falling = Falling(388.0, 190.0)
     look_calls: float = 1.05  # scaling.md, due
     push_us: float = 7.84  # performance.md, fanout
+    lone_push_us: float = 8.4  # of a change that comes alone: readers sleep; scaling.md, held, 10,000
+    turns_push_us: float = 10.8  # of several instances, all on two cores; scaling.md, held, 100,000
     told_after_us: float = 4_000.0  # by the clock, from a job's step to the first reader; scaling.md, held
     beat_us_per_s: float = 0.78  # a line, a beat in 30 s; performance.md, idle
     ping_us: float = 90.0  # a client's, answered; pings
@@ -75,8 +77,8 @@ COSTS: Final = Costs()
 
 LOADS: Final[dict[str, float]] = {
     "due, 8 instances: looks a second": 285.0,
-    "one_task: share of others": 0.52,
-    "one_task: readers, µs a push": 4.1,
+    "one_task: share of others": 0.001,
+    "one_task: readers, µs a push": 3.5,
     "nginx: readers, µs a browser": 62.0,
     "nginx, no Nginx: mongod, µs a browser": 46.0,
     "nginx, 1 instance: mongod, µs a browser": 41.0,
@@ -100,12 +102,15 @@ POINTS: Final[dict[str, float]] = {
     "places: mongod, ms a second": 14.6,
     "`due`, 8 instances: µs a look": 1_142.0,
     "`due`, 8 instances: mongod, µs a look": 571.0,
-    "`one_task`, 1: pushes a second": 70_000.0,
-    "`one_task`, 2: pushes a second": 70_000.0,
-    "`one_task`, 4: pushes a second": 75_000.0,
-    "`one_task`, 1: bytes to Redis, a change": 2_667.0,
+    "`one_task`, 1: pushes a second": 77_400.0,
+    "`one_task`, 2: pushes a second": 93_600.0,
+    "`one_task`, 4: pushes a second": 96_400.0,
+    "`one_task`, 1: instances, µs a push": 9.9,
+    "`one_task`, 2: instances, µs a push": 10.4,
+    "`one_task`, 4: instances, µs a push": 11.8,
+    "`one_task`, 1: bytes to Redis, a change": 2_669.0,
     "`one_task`, 4: bytes to Redis, a change": 2_670.0,
-    "`one_task`, 4: bytes from Redis, a change": 3_327.0,
+    "`one_task`, 4: bytes from Redis, a change": 3_335.0,
     "`nginx`, no Nginx: instances, µs a browser": 610.0,
     "`nginx`, 1 instance: instances, µs a browser": 587.0,
     "`nginx`, 2: instances, µs a browser": 593.0,

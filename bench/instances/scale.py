@@ -13,7 +13,7 @@ class Scale:
     instances: tuple[int, ...] = (1, 2, 4)
     readers: int = 2_000
     steps: int = 60  # below a hundred per cent
-    tasks: int = 60  # as many as one instance looks at at once
+    tasks: int = 60  # fewer than one instance looks at at once
     joined_steps: int = 20
     near: int = 100
     near_tasks: int = 4
