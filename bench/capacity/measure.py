@@ -77,7 +77,7 @@ def pings(made: Machines, given: argparse.Namespace) -> None:
 
 
 def places(made: Machines, given: argparse.Namespace) -> None:
-    """Both are told again and again that somebody waits for a place at the provider, as each new task says."""
+    """Both are told again and again that somebody waits for a place, as each new task says."""
     [channel] = [
         name for name in made.redis.ask("PUBSUB", "CHANNELS").split() if name.endswith("words:cluster")
     ]

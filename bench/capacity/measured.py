@@ -51,7 +51,9 @@ class Costs:
     ping_us: float = 90.0  # a client's, answered; pings
     taken_us: float = 9.7  # a change of another instance; scaling.md, per topic, 10,000 tasks
     word_us: float = 9.7  # at most that
-    round_us: float = 1_190.0  # a word that somebody waits makes one instance ask who does; places of 10 tasks
+    round_us: float = (
+        1_190.0  # a word that somebody waits makes one instance ask who does; places of 10 tasks
+    )
     round_mongod_us: float = 670.0
     come_us: float = 418.0  # a browser signs in and subscribes to what is known; performance.md, storm
     room_us: float = 786.0  # more where its room is its own, and read from the store; direct, storm
