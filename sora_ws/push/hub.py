@@ -29,6 +29,8 @@ SEVERAL: Final = 2
 """So many listen to a task that the next one may come too: its state is kept."""
 
 TASK: Final = "task:"
+USER: Final = "user:"
+TEAM: Final = "team:"
 
 FEW_TOPICS: Final = 8  # in a tuple: 64 bytes for one, where a set takes 216
 
@@ -76,11 +78,11 @@ def task_topic(task_id: str) -> str:
 
 
 def user_topic(user_id: str) -> str:
-    return f"user:{user_id}"
+    return f"{USER}{user_id}"
 
 
 def team_topic(team: str) -> str:
-    return f"team:{team}"
+    return f"{TEAM}{team}"
 
 
 def topics_of(task: Task) -> tuple[str, ...]:
@@ -294,9 +296,8 @@ class Hub:
         return found[0] if len(found) == 1 else set().union(*found)
 
     def _keep(self, task: Task) -> None:
-        for room in self._heard(task):
-            if room.live is not None:
-                (room.live.add if task.is_live else room.live.discard)(task.id)
+        if self.others is not None:
+            self._keep_in_rooms(task)
         topic = self._topics.get(task_topic(task.id))
         if topic is None:
             return
@@ -304,6 +305,15 @@ class Hub:
         if len(topic.listeners) >= SEVERAL:
             # Of one that waits, the place in line changes without a word: the store is asked.
             topic.newest = task if task.is_live and not task.waits else None
+
+    def _keep_in_rooms(self, task: Task) -> None:
+        for room in self._heard(task):
+            if room.live is None:
+                continue
+            if task.is_live:
+                room.live.add(task.id)
+            else:
+                room.live.discard(task.id)
 
     def _is_news(self, task: Task) -> bool:
         """Whether the state is newer than the last one known here; it is the last one now."""

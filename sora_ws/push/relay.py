@@ -20,7 +20,7 @@ from typing import Final
 import msgspec
 
 from sora_ws.bus import Bus
-from sora_ws.push.hub import Hub, topics_of
+from sora_ws.push.hub import TEAM, USER, Hub, topics_of
 from sora_ws.push.roll_call import BEAT_S, RollCall
 from sora_ws.store import StoreError, TaskStore
 from sora_ws.task import NEVER, Order, Task, Watch
@@ -268,10 +268,10 @@ class Relay:
                 seen.add(task.id)
                 self._hub.publish(task)
 
-        for users in _slices(_names(topics, "user:")):
+        for users in _slices(_names(topics, USER)):
             tell(await self._store.live_of(user_ids=users))
             tell(await self._store.ended_of(since, user_ids=users))
-        for teams in _slices(_names(topics, "team:")):
+        for teams in _slices(_names(topics, TEAM)):
             tell(await self._store.live_of(teams=teams))
             tell(await self._store.ended_of(since, teams=teams))
         for ids in _slices([*waited_for - seen]):
