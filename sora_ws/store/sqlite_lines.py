@@ -16,7 +16,7 @@ from sora_ws.store import StoreError, StoreFull, StoreUnavailable
 
 LOCK_WAIT_S: Final = 1.5  # nothing breaks it off, and a stop waits for it
 COMMIT_MAX: Final = 100  # statements in one transaction, some ms of the file's lock
-GATHER_S: Final = 0.01  # a tenth of the poller's tick, whose looks are answered one by one
+GATHER_S: Final = 0.01  # small beside the poller's tick, whose looks are answered one by one
 
 
 class Line:
