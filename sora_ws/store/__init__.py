@@ -353,3 +353,11 @@ class Store(TaskStore, UserStore, KeyStore, ExperienceStore, Protocol):
     async def close(self) -> None:
         """Let go of every connection and thread. May be called twice."""
         ...
+
+
+async def conflict(store: TaskStore, task: Task) -> StoreError:
+    """Why an adapter could not insert the task: its id or its key is taken. Raises StoreError."""
+    if task.idempotency is None:
+        return StoreError(f"task {task.id} is there already")
+    taken = await store.find_by_key(task.user_id, task.idempotency.key)
+    return DuplicateKey(taken) if taken else StoreUnavailable("whose key that is can't be told just now")

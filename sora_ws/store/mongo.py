@@ -27,14 +27,13 @@ from sora_ws.store import (
     DEADLINE_SECONDS,
     LINE,
     Claimant,
-    DuplicateKey,
     Page,
     Stale,
-    StoreError,
     StoreFull,
     StoreUnavailable,
     User,
     UserExists,
+    conflict,
     documents,
 )
 from sora_ws.store.mongo_leases import (
@@ -166,7 +165,7 @@ class MongoStore:
                     before = self._gives_places_until if task.is_at_provider else None
                     await insert_claimed(database.tasks, document, self._claimant, before)
         except DuplicateKeyError as error:
-            raise await self._conflict(task) from error
+            raise await conflict(self, task) from error
 
     async def save(self, task: Task, over_seq: int) -> None:
         document = documents.task_to_document(task)
@@ -208,8 +207,7 @@ class MongoStore:
         # A new primary does not know for a moment how much of what it has the majority has, too: somebody
         # was told these ids, so what it has of them is right, and only what it has not either is gone.
         async with self.database() as database:
-            tasks = database.tasks.with_options(read_concern=NEWEST)
-            newest = await tasks.find({"_id": {"$in": [*missing]}}).to_list(None)
+            newest = await _newest(database.tasks).find({"_id": {"$in": [*missing]}}).to_list(None)
         return [*found, *map(_task, newest)]
 
     async def find_by_key(self, user_id: str, key: str) -> Task | None:
@@ -299,16 +297,13 @@ class MongoStore:
 
     async def led(self) -> Sequence[str]:
         async with self.database() as database:
-            roles = database.roles.with_options(read_concern=NEWEST)
-            found = await roles.find({"$expr": {"$gt": ["$lease.until", "$$NOW"]}}, {"_id": 1}).to_list(None)
-        return [role["_id"] for role in found]
+            return await _ids_of(_newest(database.roles), {"$expr": {"$gt": ["$lease.until", "$$NOW"]}})
 
     async def are_creates_under_way(self, prompt: str) -> bool:
         sent = {"place": documents.AT_PROVIDER, "jobId": None, "order.prompt": prompt}
         is_sent = {"watch.sentAt": {"$gt": 0}, "$expr": {"$lte": ["$watch.plannedAt", "$watch.sentAt"]}}
         async with self.database() as database:
-            tasks = database.tasks.with_options(read_concern=NEWEST)
-            return await tasks.find_one(sent | is_sent, {"_id": 1}) is not None
+            return await _newest(database.tasks).find_one(sent | is_sent, {"_id": 1}) is not None
 
     async def adopt(self, job_id: str, task_id: str) -> bool:
         this = {"_id": job_id, "taskId": task_id}
@@ -360,9 +355,7 @@ class MongoStore:
     async def at_provider(self) -> Sequence[str]:
         # As behind a failover a place counts that the majority has, and is not known to have.
         async with self.database() as database:
-            tasks = database.tasks.with_options(read_concern=NEWEST)
-            found = await tasks.find({"place": documents.AT_PROVIDER}, {"_id": 1}).to_list(None)
-        return [document["_id"] for document in found]
+            return await _ids_of(_newest(database.tasks), {"place": documents.AT_PROVIDER})
 
     async def users_in_line(self) -> Sequence[tuple[str, int]]:
         oldest = {"_id": "$userId", "count": {"$sum": 1}, "oldest": {"$min": "$createdAt"}}
@@ -373,12 +366,14 @@ class MongoStore:
         return [(user_id, count) for _, user_id, count in rows]
 
     async def ids_in_line(self, user_id: str, limit: int | None = None) -> Sequence[str]:
-        return await self._ids({"place": documents.IN_LINE, "userId": user_id}, OLDEST_FIRST, limit)
+        wanted = {"place": documents.IN_LINE, "userId": user_id}
+        async with self.database() as database:
+            return await _ids_of(database.tasks, wanted, OLDEST_FIRST, limit)
 
     async def known_jobs(self, job_ids: Sequence[str]) -> frozenset[str]:
         async with self.database() as database:
-            tasks = database.tasks.with_options(read_concern=NEWEST)
-            found = await tasks.find({"jobId": {"$in": [*job_ids]}}, {"jobId": 1}).to_list(None)
+            wanted = {"jobId": {"$in": [*job_ids]}}
+            found = await _newest(database.tasks).find(wanted, {"jobId": 1}).to_list(None)
         return frozenset(document["jobId"] for document in found)
 
     async def due_callbacks(
@@ -477,19 +472,6 @@ class MongoStore:
             format_now = {"$set": {"format": documents.FORMAT}}
             await database.meta.update_one({"_id": "format"}, format_now, upsert=True)
 
-    async def _conflict(self, task: Task) -> StoreError:
-        if task.idempotency is None:
-            return StoreError(f"task {task.id} is there already")
-        taken = await self.find_by_key(task.user_id, task.idempotency.key)
-        return DuplicateKey(taken) if taken else StoreUnavailable("whose key that is can't be told just now")
-
-    async def _ids(
-        self, wanted: Mapping[str, Any], order: Mapping[str, int] | None = None, limit: int | None = None
-    ) -> Sequence[str]:
-        async with self.database() as database:
-            found = await database.tasks.find(wanted, {"_id": 1}, sort=order, limit=limit or 0).to_list(None)
-        return [document["_id"] for document in found]
-
     async def _task(self, wanted: Mapping[str, Any]) -> Task | None:
         async with self.database() as database:
             document = await database.tasks.find_one(wanted)
@@ -556,6 +538,21 @@ def _client(url: str, deadline: float) -> Any:
             "a MongoDB database is mongodb://HOST/NAME, special characters percent-encoded"
         ) from None
     return client
+
+
+def _newest(collection: Any) -> Any:
+    """For a read of what the primary holds, whether or not it knows yet that the majority has it."""
+    return collection.with_options(read_concern=NEWEST)
+
+
+async def _ids_of(
+    collection: Any,
+    wanted: Mapping[str, Any],
+    order: Mapping[str, int] | None = None,
+    limit: int | None = None,
+) -> Sequence[str]:
+    found = await collection.find(wanted, {"_id": 1}, sort=order, limit=limit or 0).to_list(None)
+    return [document["_id"] for document in found]
 
 
 def _filter(page: Page) -> dict[str, Any]:

@@ -18,14 +18,13 @@ from sora_ws.callbacks import Callback
 from sora_ws.durations import Durations, Kind
 from sora_ws.store import (
     DEADLINE_SECONDS,
-    DuplicateKey,
     Page,
     Stale,
-    StoreError,
     StoreFull,
     StoreUnavailable,
     User,
     UserExists,
+    conflict,
     documents,
 )
 from sora_ws.store.sqlite_lines import Line, Writer, driver_errors
@@ -92,7 +91,7 @@ class SqliteStore:
         try:
             await self._write(INSERT, *task_to_row(task))
         except sqlite3.IntegrityError as error:
-            raise await self._conflict(task) from error
+            raise await conflict(self, task) from error
 
     async def save(self, task: Task, over_seq: int) -> None:
         values = (*task_to_row(task), over_seq)
@@ -309,12 +308,6 @@ class SqliteStore:
         await writer.run("PRAGMA synchronous = FULL")
         await writer.run(f"PRAGMA cache_size = -{CACHE_KIB}")
         await writer.apply(prepare, PREPARE_SECONDS)
-
-    async def _conflict(self, task: Task) -> StoreError:
-        if task.idempotency is None:
-            return StoreError(f"task {task.id} is there already")
-        taken = await self.find_by_key(task.user_id, task.idempotency.key)
-        return DuplicateKey(taken) if taken else StoreUnavailable("whose key that is can't be told just now")
 
     async def _tasks(self, where: str, *values: Any) -> Sequence[Task]:
         return [task_from_row(row) for row in await self._read(f"{SELECT} {where}", *values)]

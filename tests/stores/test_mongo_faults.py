@@ -12,7 +12,8 @@ import pytest
 from sora_ws.store import DuplicateKey, NewerFormat, StoreFull, StoreUnavailable
 from sora_ws.store.documents import task_to_document
 from sora_ws.store.mongo import OUT_OF_DISK_SPACE, MongoStore
-from tests.mongod import Mongod, running_replica_set
+from sora_ws.task import Task
+from tests.mongod import Mongod, ReplicaSet, running_replica_set
 from tests.stores.conftest import MongoDatabase
 from tests.stores.tasks import a_keyed_task, a_task, rendering
 
@@ -24,6 +25,13 @@ GUARD = 10.0  # seconds in which a call has ended for sure, deadline and a slow 
 def own_mongod(request: pytest.FixtureRequest, start_mongod: Callable[..., Mongod]) -> Mongod:
     """A server for this test alone."""
     return start_mongod(replica_set=request.param)
+
+
+def insert_at_primary(servers: ReplicaSet, task: Task) -> None:
+    """Without waiting for the majority."""
+    stored = task_to_document(task)
+    with pymongo.MongoClient[dict[str, Any]](servers.url("test"), w=1) as client:
+        client.get_default_database().tasks.insert_one({"_id": stored.pop("id")} | stored)
 
 
 async def assert_unavailable(store: MongoStore) -> None:
@@ -191,19 +199,12 @@ async def test_what_the_majority_is_not_known_to_have_is_not_gone() -> None:
         await store.open()
         known, kept = a_task(), a_task()
         await store.insert(kept)
-        primary = servers.primary()
-        others = [member for member in servers.members if member is not primary]
-        for other in others:
-            other.pause()
-        with pymongo.MongoClient[dict[str, Any]](servers.url("test"), w=1) as client:
-            stored = task_to_document(known)
-            client.get_default_database().tasks.insert_one({"_id": stored.pop("id")} | stored)
-        assert await store.find(known.id) == known
-        assert {task.id for task in await store.find_all([known.id, kept.id])} == {known.id, kept.id}
-        assert await store.live() == [kept]
-        assert {*await store.at_provider()} == {known.id, kept.id}
-        for other in others:
-            other.resume()
+        with servers.not_replicated():
+            insert_at_primary(servers, known)
+            assert await store.find(known.id) == known
+            assert {task.id for task in await store.find_all([known.id, kept.id])} == {known.id, kept.id}
+            assert await store.live() == [kept]
+            assert {*await store.at_provider()} == {known.id, kept.id}
         await store.close()
 
 
@@ -215,9 +216,7 @@ async def test_a_key_that_the_majority_is_not_known_to_have_is_asked_for_again()
         await store.open()
         first, again = a_keyed_task("key"), a_keyed_task("key")
         with servers.not_replicated():
-            with pymongo.MongoClient[dict[str, Any]](servers.url("test"), w=1) as client:
-                stored = task_to_document(first)
-                client.get_default_database().tasks.insert_one({"_id": stored.pop("id")} | stored)
+            insert_at_primary(servers, first)
             with pytest.raises(StoreUnavailable):
                 await store.insert(again)
         taken = None
